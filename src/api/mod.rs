@@ -1,0 +1,45 @@
+//! The Kubernetes types: what users write, what they read, and the way between them and `domain`.
+//!
+//! The docs of the structs are what `kubectl explain` prints.
+
+pub mod message_contact;
+
+pub mod resource_directory;
+
+pub mod parse;
+
+pub mod status;
+
+mod schema;
+
+pub use message_contact::{MessageContact, MessageContactSpec, MessageContactStatus, Private};
+pub use resource_directory::{
+    ResourceDirectory, ResourceDirectorySpec, ResourceDirectoryStatus,
+};
+
+pub use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The API group of all kinds.
+pub const GROUP: &str = "message-contacts.dev";
+
+/// On any object: asks for a reconcile now. Any text; a new text is a new request.
+pub const REQUESTED_AT: &str = "message-contacts.dev/requestedAt";
+
+/// On a MessageContact: asks for one more verification message.
+pub const RESEND_REQUESTED_AT: &str = "message-contacts.dev/resendRequestedAt";
+
+/// Keeps a MessageContact until its contact is settled in the cloud.
+pub const FINALIZER: &str = "message-contacts.dev/contact";
+
+/// The field manager under which status is written.
+pub const FIELD_MANAGER: &str = "message-contact-operator";
+
+/// The definitions of all kinds, as the cluster gets them.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![MessageContact::crd(), ResourceDirectory::crd()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,501 @@
+//! From a spec to what it asks for. Everything that the schema checks is checked again: an object
+//! may be older than the schema.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::SignedDuration;
+
+use super::message_contact::{
+    DELETION_POLICIES, EMAIL_MISSING, EMAIL_TWICE, MessageContactSpec, MessageContactStatus,
+    PHONE_TWICE, READY_WHENS, RECONCILE_POLICIES,
+};
+use super::resource_directory::{
+    Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
+    LABEL_KEY_CHARS_MAX, LABEL_VALUE_ADVICE, LABEL_VALUE_CHARS_MAX, NamespaceSelector, OPERATORS,
+    ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES,
+    SOURCES, VALUES_MISSING, VALUES_UNUSED,
+};
+use super::schema::{
+    DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, OBJECT_NAME_CHARS_MAX,
+};
+use crate::domain::access::{Endpoint, NotAllowed};
+use crate::domain::channel::{EmailAddress, Malformed, PhoneNumber};
+use crate::domain::contact::{
+    ContactId, ContactName, Creation, DesiredContact, DirectoryId, LastError, LastWrite, MemberId,
+    MessageType, Mode, ReadyWhen, Recorded, Removal, Title,
+};
+use crate::domain::directory::{
+    CredentialSource, DesiredDirectory, LabelExpression, LabelOperator, LabelSelector,
+    NamespaceRule,
+};
+use crate::domain::verdict::Reason;
+
+/// The directory of a contact that names none.
+const DEFAULT_DIRECTORY: &str = "default";
+
+/// Why a spec was refused: where, and what to write instead. Never holds the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, such as `spec.emailAddress`.
+    pub field_path: String,
+    /// What to write instead.
+    pub message: String,
+}
+
+impl Problem {
+    fn at(field: &str, message: impl fmt::Display) -> Self {
+        Self { field_path: format!("spec.{field}"), message: message.to_string() }
+    }
+
+    fn not_one_of(field: &str, words: &[&str]) -> Self {
+        Self::at(field, format_args!("write one of {}", words.join(", ")))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field_path, self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// What the spec of a contact asks for.
+///
+/// # Errors
+/// The first field that is not acceptable, or that this version cannot follow.
+pub fn contact(spec: &MessageContactSpec) -> Result<DesiredContact, Problem> {
+    if !is_object_name(directory_name(spec)) {
+        return Err(Problem::at("directoryRef.name", OBJECT_NAME_ADVICE));
+    }
+    Ok(DesiredContact {
+        name: ContactName::parse(spec.name.reveal()).map_err(at("name"))?,
+        title: title(&spec.title)?,
+        email: email(spec)?,
+        phone: phone(spec)?,
+        message_types: message_types(&spec.message_types)?,
+        members: spec
+            .members
+            .as_ref()
+            .map(|ids| ids.iter().map(|id| MemberId::from(id.as_str())).collect()),
+        mode: match one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?
+        {
+            Some("ReportOnly") => Mode::ReportOnly,
+            _ => Mode::Enforce,
+        },
+        ready_when: match one_of("readyWhen", spec.ready_when.as_deref(), &READY_WHENS)? {
+            Some("Synced") => ReadyWhen::Synced,
+            _ => ReadyWhen::Verified,
+        },
+    })
+    .and_then(|desired| {
+        one_of("deletionPolicy", spec.deletion_policy.as_deref(), &DELETION_POLICIES)?;
+        Ok(desired)
+    })
+}
+
+/// What deleting the object does in the cloud. Works for every spec: an object that can not be
+/// parsed can still be deleted, and a word that this version does not know deletes nothing.
+#[must_use]
+pub fn removal(spec: &MessageContactSpec) -> Removal {
+    let report_only = !matches!(spec.reconcile_policy.as_deref(), None | Some("Enforce"));
+    match spec.deletion_policy.as_deref() {
+        None | Some("Delete") if !report_only => {
+            Removal::Delete { retain_in_members: spec.retain_in_members.unwrap_or(false) }
+        }
+        _ => Removal::Retain,
+    }
+}
+
+/// What our own status says about a contact.
+#[must_use]
+pub fn recorded(status: &MessageContactStatus) -> Recorded {
+    Recorded {
+        directory_id: status.directory_id.as_deref().map(DirectoryId::from),
+        contact_id: status.contact_id.as_deref().map(ContactId::from),
+        creation: status.creation.as_ref().map(|creation| Creation {
+            name: ContactName::observed(creation.name.reveal().to_owned()),
+            hash: creation.hash.clone(),
+            at: creation.at,
+        }),
+        last_write: status.last_write.as_ref().map(|write| LastWrite {
+            hash: write.hash.clone(),
+            mismatches: u32::try_from(write.mismatches.max(0)).unwrap_or(u32::MAX),
+        }),
+        last_error: status.last_error.as_ref().map(|error| LastError {
+            code: error.code.clone(),
+            action: error.action.clone(),
+            generation: error.generation,
+        }),
+    }
+}
+
+/// The ResourceDirectory that a contact lives in.
+#[must_use]
+pub fn directory_name(spec: &MessageContactSpec) -> &str {
+    spec.directory_ref.as_ref().map_or(DEFAULT_DIRECTORY, |reference| &reference.name)
+}
+
+/// The name that a contact wants, whether it is acceptable or not: for finding others that want it.
+#[must_use]
+pub fn wanted_name(spec: &MessageContactSpec) -> ContactName {
+    ContactName::observed(spec.name.reveal().to_owned())
+}
+
+/// The fields of a contact that are set and that this version does not follow yet.
+#[must_use]
+pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
+    [
+        ("spec.members", spec.members.is_some()),
+        ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
+        ("spec.verification", spec.verification.is_some()),
+        ("spec.emailAddressFrom", spec.email_address_from.is_some()),
+        ("spec.phoneNumberFrom", spec.phone_number_from.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(field, set)| set.then_some(field))
+    .collect()
+}
+
+/// The part of an annotation's text that is echoed in status: its first 128 bytes, cut where a
+/// character begins.
+#[must_use]
+pub fn echo(text: &str) -> &str {
+    let mut end = text.len().min(ECHO_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Why the spec of a directory was refused, by what is said about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryProblem {
+    /// The endpoint is neither built in nor allowed.
+    #[error("spec.endpoint: {0}")]
+    EndpointNotAllowed(NotAllowed),
+    /// A field is not acceptable.
+    #[error("{0}")]
+    Invalid(Problem),
+    /// A field asks for something that this version cannot do, and leaving it out would do more
+    /// than was asked for.
+    #[error("{0}")]
+    NotSupportedYet(Problem),
+}
+
+impl DirectoryProblem {
+    /// The reason of `Ready`.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::EndpointNotAllowed(_) => Reason::EndpointNotAllowed,
+            Self::Invalid(problem) | Self::NotSupportedYet(problem) => {
+                if problem.field_path.starts_with("spec.credentials") {
+                    Reason::Unauthorized
+                } else if problem.field_path.starts_with("spec.endpoint") {
+                    Reason::EndpointNotAllowed
+                } else {
+                    Reason::Unreachable
+                }
+            }
+        }
+    }
+}
+
+impl From<Problem> for DirectoryProblem {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(problem)
+    }
+}
+
+/// What the spec of a directory asks for. `allow_list` holds the origins of `--allow-endpoint`.
+///
+/// # Errors
+/// The first field that is not acceptable, or whose wish this version cannot follow.
+pub fn directory(
+    spec: &ResourceDirectorySpec,
+    allow_list: &[String],
+) -> Result<DesiredDirectory, DirectoryProblem> {
+    if !matches!(spec.management.as_deref(), None | Some("Full")) {
+        return Err(not_yet("management", "leave it out, or suspend the directory"));
+    }
+    let pin = spec.directory_id.as_deref();
+    let is_directory_id = |id: &&str| {
+        id.len() <= ID_CHARS_MAX
+            && id.strip_prefix("rd-").is_some_and(|rest| {
+                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            })
+    };
+    if pin.is_some_and(|id| !is_directory_id(&id)) {
+        return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
+    }
+    let poll_interval = match spec.poll_interval.as_deref() {
+        None => DesiredDirectory::POLL_INTERVAL,
+        Some(text) => duration(text).ok_or_else(|| Problem::at("pollInterval", DURATION_ADVICE))?,
+    };
+    if poll_interval < DesiredDirectory::POLL_INTERVAL_MIN {
+        return Err(Problem::at("pollInterval", "write a duration of at least 10s").into());
+    }
+    let requests_per_second = match spec.requests_per_second {
+        None => DesiredDirectory::REQUESTS_PER_SECOND,
+        Some(given) => u32::try_from(given)
+            .ok()
+            .filter(|given| (1..=DesiredDirectory::REQUESTS_PER_SECOND_MAX).contains(given))
+            .ok_or_else(|| Problem::at("requestsPerSecond", "write a number from 1 to 100"))?,
+    };
+    Ok(DesiredDirectory {
+        endpoint: endpoint(spec, allow_list)?,
+        pin: pin.map(DirectoryId::from),
+        credentials: credentials(spec.credentials.as_ref())?,
+        namespaces: namespaces(spec.namespaces.as_ref())?,
+        poll_interval,
+        requests_per_second,
+        suspended: spec.suspend.unwrap_or(false),
+    })
+}
+
+/// The fields of a directory that are set and that this version does not follow yet.
+#[must_use]
+pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
+    let credentials = spec.credentials.as_ref();
+    let source = credentials.and_then(|credentials| credentials.source.as_deref());
+    [
+        ("spec.allowedMembers", spec.allowed_members.is_some()),
+        ("spec.adoption", spec.adoption.is_some()),
+        ("spec.management", !matches!(spec.management.as_deref(), None | Some("Full"))),
+        ("spec.credentials.source", matches!(source, Some("RRSA" | "InstanceRole"))),
+        ("spec.credentials.assumeRole", credentials.is_some_and(|c| c.assume_role.is_some())),
+    ]
+    .into_iter()
+    .filter_map(|(field, set)| set.then_some(field))
+    .collect()
+}
+
+fn at(field: &'static str) -> impl Fn(Malformed) -> Problem {
+    move |malformed| Problem::at(field, malformed)
+}
+
+fn one_of<'a>(
+    field: &str,
+    word: Option<&'a str>,
+    words: &[&str],
+) -> Result<Option<&'a str>, Problem> {
+    match word {
+        Some(word) if !words.contains(&word) => Err(Problem::not_one_of(field, words)),
+        word => Ok(word),
+    }
+}
+
+fn title(word: &str) -> Result<Title, Problem> {
+    Title::from_word(word).ok_or_else(|| {
+        let words: Vec<_> = Title::ALL.iter().map(|title| title.as_str()).collect();
+        Problem::not_one_of("title", &words)
+    })
+}
+
+fn message_types(words: &[String]) -> Result<BTreeSet<MessageType>, Problem> {
+    let parsed = words.iter().map(|word| MessageType::from_word(word)).collect::<Option<_>>();
+    let types: BTreeSet<MessageType> = parsed.ok_or_else(|| {
+        let words: Vec<_> = MessageType::ALL.iter().map(|word| word.as_str()).collect();
+        Problem::at("messageTypes", format_args!("write only {}", words.join(", ")))
+    })?;
+    if types.is_empty() {
+        return Err(Problem::at("messageTypes", "write at least one type"));
+    }
+    Ok(types)
+}
+
+fn email(spec: &MessageContactSpec) -> Result<EmailAddress, Problem> {
+    match (&spec.email_address, &spec.email_address_from) {
+        (None, None) => Err(Problem::at("emailAddress", EMAIL_MISSING)),
+        (Some(_), Some(_)) => Err(Problem::at("emailAddressFrom", EMAIL_TWICE)),
+        (None, Some(_)) => Err(Problem::at(
+            "emailAddressFrom",
+            "this version does not read values from Secrets yet; write emailAddress",
+        )),
+        (Some(text), None) => EmailAddress::parse(text.reveal()).map_err(at("emailAddress")),
+    }
+}
+
+fn phone(spec: &MessageContactSpec) -> Result<Option<PhoneNumber>, Problem> {
+    match (&spec.phone_number, &spec.phone_number_from) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Problem::at("phoneNumberFrom", PHONE_TWICE)),
+        (None, Some(_)) => Err(Problem::at(
+            "phoneNumberFrom",
+            "this version does not read values from Secrets yet; write phoneNumber",
+        )),
+        (Some(text), None) => {
+            PhoneNumber::parse(text.reveal()).map(Some).map_err(at("phoneNumber"))
+        }
+    }
+}
+
+fn endpoint(
+    spec: &ResourceDirectorySpec,
+    allow_list: &[String],
+) -> Result<Endpoint, DirectoryProblem> {
+    let site = one_of("site", spec.site.as_deref(), &SITES)?;
+    match (site, spec.endpoint.as_deref()) {
+        (Some(_), Some(_)) => Err(Problem::at("endpoint", SITE_TWICE).into()),
+        (Some("International"), None) => Ok(Endpoint::international()),
+        (_, None) => Ok(Endpoint::china()),
+        (None, Some(text)) if !is_origin(text) => {
+            Err(Problem::at("endpoint", ENDPOINT_ADVICE).into())
+        }
+        (None, Some(text)) => {
+            Endpoint::allowed(text, allow_list).map_err(DirectoryProblem::EndpointNotAllowed)
+        }
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let Some(rest) = rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest)) else { return false };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let alphanumeric = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let bytes = host.as_bytes();
+    let is_name = alphanumeric(bytes.first().copied())
+        && alphanumeric(bytes.last().copied())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte));
+    let is_address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .is_some_and(|host| {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte))
+        });
+    let is_port = |port: &str| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    text.len() <= ENDPOINT_CHARS_MAX && (is_name || is_address) && port.is_none_or(is_port)
+}
+
+fn credentials(spec: Option<&Credentials>) -> Result<CredentialSource, DirectoryProblem> {
+    let Some(Credentials { source, secret_ref, assume_role }) = spec else {
+        return Ok(CredentialSource::Ambient);
+    };
+    let source = one_of("credentials.source", source.as_deref(), &SOURCES)?;
+    if assume_role.is_some() {
+        return Err(not_yet("credentials.assumeRole", "give keys that need no other role"));
+    }
+    match (source, secret_ref) {
+        (Some("Secret"), None) => {
+            Err(Problem::at("credentials.secretRef", SECRET_MISSING).into())
+        }
+        (Some("Secret"), Some(secret)) if is_object_name(&secret.name) => {
+            Ok(CredentialSource::Secret { name: secret.name.clone() })
+        }
+        (Some("Secret"), Some(_)) => {
+            Err(Problem::at("credentials.secretRef.name", OBJECT_NAME_ADVICE).into())
+        }
+        (_, Some(_)) => Err(Problem::at("credentials.secretRef", SECRET_UNUSED).into()),
+        (Some("Environment"), None) => Ok(CredentialSource::Environment),
+        (None, None) => Ok(CredentialSource::Ambient),
+        (Some(_), None) => Err(not_yet("credentials.source", "write Environment or Secret")),
+    }
+}
+
+fn not_yet(field: &str, instead: &str) -> DirectoryProblem {
+    let message = format!("this version cannot do that yet; {instead}");
+    DirectoryProblem::NotSupportedYet(Problem::at(field, message))
+}
+
+fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem> {
+    let Some(NamespaceSelector { match_labels, match_expressions }) = spec else {
+        return Ok(NamespaceRule::OwnOnly);
+    };
+    let labels = match_labels.clone().unwrap_or_default();
+    let at_labels = |message: &str| Problem::at("namespaces.matchLabels", message);
+    if !labels.keys().all(|key| is_label_key(key)) {
+        return Err(at_labels(LABEL_KEY_ADVICE));
+    }
+    if !labels.values().all(|value| is_label_value(value)) {
+        return Err(at_labels(LABEL_VALUE_ADVICE));
+    }
+    let given = match_expressions.as_deref().unwrap_or_default();
+    if labels.len().max(given.len()) > SELECTOR_WORDS_MAX {
+        return Err(Problem::at("namespaces", "write at most 64 labels and expressions"));
+    }
+    let mut expressions = Vec::new();
+    for (index, expression) in given.iter().enumerate() {
+        let at = |field: &str, message: &str| {
+            let path = format!("namespaces.matchExpressions[{index}].{field}");
+            Err(Problem::at(&path, message))
+        };
+        if !is_label_key(&expression.key) {
+            return at("key", LABEL_KEY_ADVICE);
+        }
+        let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
+        if !values.iter().all(|value| is_label_value(value)) {
+            return at("values", LABEL_VALUE_ADVICE);
+        }
+        let operator = match (expression.operator.as_str(), values.is_empty()) {
+            ("In" | "NotIn", true) => return at("values", VALUES_MISSING),
+            ("In", false) => LabelOperator::In(values),
+            ("NotIn", false) => LabelOperator::NotIn(values),
+            ("Exists" | "DoesNotExist", false) => return at("values", VALUES_UNUSED),
+            ("Exists", true) => LabelOperator::Exists,
+            ("DoesNotExist", true) => LabelOperator::DoesNotExist,
+            _ => return at("operator", &format!("write one of {}", OPERATORS.join(", "))),
+        };
+        expressions.push(LabelExpression { key: expression.key.clone(), operator });
+    }
+    let selector = LabelSelector { match_labels: labels, match_expressions: expressions };
+    Ok(NamespaceRule::Selector(selector))
+}
+
+/// Letters and digits at both ends, `inner` between them.
+fn is_word(text: &str, outer: fn(u8) -> bool, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|byte| outer(*byte))
+        && bytes.last().is_some_and(|byte| outer(*byte))
+        && bytes.iter().all(|byte| outer(*byte) || inner.contains(byte))
+}
+
+fn is_lower(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn is_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
+fn is_object_name(text: &str) -> bool {
+    text.len() <= OBJECT_NAME_CHARS_MAX && text.split('.').all(|part| is_word(part, is_lower, b"-"))
+}
+
+fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    text.len() <= LABEL_KEY_CHARS_MAX
+        && prefix.is_none_or(|prefix| is_word(prefix, is_lower, b"-."))
+        && name.len() <= LABEL_VALUE_CHARS_MAX
+        && is_word(name, is_alphanumeric, b"-_.")
+}
+
+fn is_label_value(text: &str) -> bool {
+    text.is_empty()
+        || (text.len() <= LABEL_VALUE_CHARS_MAX && is_word(text, is_alphanumeric, b"-_."))
+}
+
+/// A duration as the schema has it: hours, minutes, seconds, in this order.
+pub(super) fn duration(text: &str) -> Option<SignedDuration> {
+    let mut rest = text;
+    let mut seconds = 0_i64;
+    for (unit, digits_max, factor) in [('h', 5, 3600), ('m', 6, 60), ('s', 7, 1)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            let formed = (1..=digits_max).contains(&number.len())
+                && number.bytes().all(|byte| byte.is_ascii_digit());
+            seconds += number.parse::<i64>().ok().filter(|_| formed)? * factor;
+            rest = after;
+        }
+    }
+    (rest.is_empty() && !text.is_empty()).then(|| SignedDuration::from_secs(seconds))
+}

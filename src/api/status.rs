@@ -1,0 +1,318 @@
+//! From what is known to a status: pure, and the same input gives the same status. Nothing in a
+//! status ticks while nothing happens.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::message_contact::{
+    CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus,
+    LastWriteStatus, MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private,
+};
+use super::parse::echo;
+use super::resource_directory::{
+    ContactCounts, ResourceDirectoryStatus, UNMANAGED_MAX, UnmanagedContact,
+};
+use super::schema::{
+    ID_CHARS_MAX, MESSAGE_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX,
+};
+use crate::domain::call::DirectoryIdentity;
+use crate::domain::contact::{
+    ContactId, ContactName, Difference, ObservedContact, Recorded,
+};
+use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+
+/// Everything that the status of a contact is made from, beside the previous status.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The generation of the spec that was judged.
+    pub generation: i64,
+    /// The ResourceDirectory of the contact; `None` keeps the one of the previous status.
+    pub directory: Option<&'a str>,
+    /// What must be remembered.
+    pub recorded: &'a Recorded,
+    /// The contact as the cloud shows it; `None` if it was not seen now. What was seen of a
+    /// contact that the object still holds is kept then, its differences as well.
+    pub observed: Option<&'a ObservedContact>,
+    /// What differs, in the order in which it is shown.
+    pub differences: &'a [Difference],
+    /// What is said about the contact.
+    pub verdict: &'a Verdict,
+    /// The text of the annotation that asked for a reconcile, if there is one: it counts as
+    /// handled. `None` keeps what was handled before.
+    pub handled_requested_at: Option<&'a str>,
+    /// The text of the annotation that asked for a verification message, if it was answered.
+    /// `None` keeps what was handled before.
+    pub handled_resend_at: Option<&'a str>,
+}
+
+/// The status of a contact.
+#[must_use]
+pub fn contact(
+    previous: &MessageContactStatus,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> MessageContactStatus {
+    let Facts {
+        generation,
+        directory,
+        recorded,
+        observed,
+        differences,
+        verdict,
+        handled_requested_at,
+        handled_resend_at,
+    } = *facts;
+    let Recorded { directory_id, contact_id, creation, last_write, last_error } = recorded;
+    let contact_id = contact_id.as_ref().map(|id| cut(id.as_str(), ID_CHARS_MAX));
+    let unseen_but_held =
+        observed.is_none() && contact_id.is_some() && contact_id == previous.contact_id;
+    MessageContactStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: handled(
+            handled_requested_at,
+            previous.last_handled_reconcile_at.as_ref(),
+        ),
+        last_handled_resend_at: handled(
+            handled_resend_at,
+            previous.last_handled_resend_at.as_ref(),
+        ),
+        directory: directory
+            .map(|name| cut(name, OBJECT_NAME_CHARS_MAX))
+            .or_else(|| previous.directory.clone()),
+        directory_id: directory_id.as_ref().map(|id| cut(id.as_str(), ID_CHARS_MAX)),
+        contact_id,
+        creation: creation.as_ref().map(|creation| CreationStatus {
+            name: cut(creation.name.as_str(), WORD_CHARS_MAX).into(),
+            hash: cut(&creation.hash, WORD_CHARS_MAX),
+            at: creation.at,
+        }),
+        observed: match observed {
+            Some(observed) => Some(shown(observed)),
+            None if unseen_but_held => previous.observed.clone(),
+            None => None,
+        },
+        drift: if unseen_but_held {
+            previous.drift.clone()
+        } else {
+            drift(&previous.drift, differences, now)
+        },
+        last_write: last_write.as_ref().map(|write| LastWriteStatus {
+            hash: cut(&write.hash, WORD_CHARS_MAX),
+            mismatches: write.mismatches.into(),
+        }),
+        verification: previous.verification.clone(),
+        last_error: last_error.as_ref().map(|error| LastErrorStatus {
+            code: cut(&error.code, WORD_CHARS_MAX),
+            action: cut(&error.action, WORD_CHARS_MAX),
+            generation: error.generation,
+        }),
+        conditions: contact_conditions(&previous.conditions, verdict, generation, now),
+    }
+}
+
+fn contact_conditions(
+    previous: &[Condition],
+    verdict: &Verdict,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let Verdict {
+        synced,
+        email_verified,
+        phone_verified,
+        bound,
+        policy_compliant,
+        ready_waits_for_verification: _,
+    } = verdict;
+    let render = |type_: &str, finding: &Finding| {
+        condition(previous, type_, finding, generation, now)
+    };
+    let findings = [
+        ("Synced", Some(synced)),
+        ("EmailVerified", Some(email_verified)),
+        ("PhoneVerified", phone_verified.as_ref()),
+        ("Bound", bound.as_ref()),
+        ("PolicyCompliant", policy_compliant.as_ref()),
+    ];
+    let mut conditions: Vec<Condition> = findings
+        .into_iter()
+        .filter_map(|(type_, finding)| finding.map(|finding| render(type_, finding)))
+        .collect();
+    let last_ready = previous.iter().find(|condition| condition.type_ == "Ready");
+    if synced.reason == Reason::Suspended {
+        // Whoever waits for the object goes on seeing what held before it was suspended.
+        conditions.push(match last_ready {
+            Some(last) => Condition { observed_generation: Some(generation), ..last.clone() },
+            None => render("Ready", synced),
+        });
+    } else {
+        let ready = verdict.ready();
+        conditions.push(render("Ready", ready));
+        conditions.extend(progress(previous, ready, generation, now));
+    }
+    conditions
+}
+
+/// Everything that the status of a directory is made from, beside the previous status.
+#[derive(Debug, Clone, Copy)]
+pub struct DirectoryFacts<'a> {
+    /// The generation of the spec that was judged.
+    pub generation: i64,
+    /// The directory that answered; `None` keeps the one of the previous status.
+    pub identity: Option<&'a DirectoryIdentity>,
+    /// How many contacts there are; `None` keeps what was counted before.
+    pub contacts: Option<ContactCounts>,
+    /// The contacts that no MessageContact holds, in any number; `None` keeps the previous ones.
+    pub unmanaged: Option<&'a [(ContactId, ContactName)]>,
+    /// Whether the directory answers.
+    pub ready: &'a Finding,
+    /// Whether the API asked to slow down; `None` while it never did.
+    pub throttled: Option<&'a Finding>,
+    /// The text of the annotation that asked for a reconcile, if there is one: it counts as
+    /// handled. `None` keeps what was handled before.
+    pub handled_requested_at: Option<&'a str>,
+}
+
+/// The status of a directory.
+#[must_use]
+pub fn directory(
+    previous: &ResourceDirectoryStatus,
+    facts: &DirectoryFacts<'_>,
+    now: Timestamp,
+) -> ResourceDirectoryStatus {
+    let DirectoryFacts {
+        generation,
+        identity,
+        contacts,
+        unmanaged,
+        ready,
+        throttled,
+        handled_requested_at,
+    } = *facts;
+    let (directory_id, management_account_id, root_folder_id) = match identity {
+        Some(DirectoryIdentity { directory_id, root_folder_id, management_account_id }) => (
+            Some(cut(directory_id.as_str(), WORD_CHARS_MAX)),
+            Some(cut(management_account_id.as_str(), WORD_CHARS_MAX)),
+            Some(cut(root_folder_id.as_str(), WORD_CHARS_MAX)),
+        ),
+        None => (
+            previous.directory_id.clone(),
+            previous.management_account_id.clone(),
+            previous.root_folder_id.clone(),
+        ),
+    };
+    let render = |type_: &str, finding: &Finding| {
+        condition(&previous.conditions, type_, finding, generation, now)
+    };
+    let mut conditions = vec![render("Ready", ready)];
+    conditions.extend(throttled.map(|finding| render("Throttled", finding)));
+    conditions.extend(progress(&previous.conditions, ready, generation, now));
+    ResourceDirectoryStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: handled(
+            handled_requested_at,
+            previous.last_handled_reconcile_at.as_ref(),
+        ),
+        directory_id,
+        management_account_id,
+        root_folder_id,
+        contacts: contacts.or(previous.contacts),
+        unmanaged: match unmanaged {
+            None => previous.unmanaged.clone(),
+            Some(contacts) => contacts
+                .iter()
+                .take(UNMANAGED_MAX)
+                .map(|(id, name)| UnmanagedContact {
+                    contact_id: cut(id.as_str(), WORD_CHARS_MAX),
+                    name: cut(name.as_str(), WORD_CHARS_MAX).into(),
+                })
+                .collect(),
+        },
+        verification_sends: previous.verification_sends.clone(),
+        conditions,
+    }
+}
+
+/// kstatus' `Reconciling` or `Stalled`: present only while true.
+fn progress(
+    previous: &[Condition],
+    ready: &Finding,
+    generation: i64,
+    now: Timestamp,
+) -> Option<Condition> {
+    if ready.status == Status::True || ready.reason == Reason::Suspended {
+        return None;
+    }
+    let type_ = if ready.reason.stalls() { "Stalled" } else { "Reconciling" };
+    let finding = Finding::met(ready.reason, ready.message.clone());
+    Some(condition(previous, type_, &finding, generation, now))
+}
+
+/// One condition. Its `lastTransitionTime` moves only when its `status` moves.
+fn condition(
+    previous: &[Condition],
+    type_: &str,
+    finding: &Finding,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let Finding { status, reason, message } = finding;
+    let last = previous.iter().find(|last| last.type_ == type_);
+    let kept = last.filter(|last| last.status == status.as_str());
+    Condition {
+        type_: type_.to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: cut(message, MESSAGE_CHARS_MAX),
+        last_transition_time: kept
+            .map_or_else(|| whole_second(now), |last| last.last_transition_time.clone()),
+        observed_generation: Some(generation),
+    }
+}
+
+fn drift(previous: &[DriftStatus], differences: &[Difference], now: Timestamp) -> Vec<DriftStatus> {
+    let entry = |difference: &Difference| {
+        let field = difference.field.as_str();
+        let last = previous.iter().find(|last| last.field == field);
+        DriftStatus {
+            field: field.to_owned(),
+            desired: cut(&difference.desired, DIFFERENCE_CHARS_MAX).into(),
+            observed: cut(&difference.observed, DIFFERENCE_CHARS_MAX).into(),
+            since: last.map_or_else(|| whole_second(now), |last| last.since.clone()),
+            reverts: last.map(|last| last.reverts.clone()).unwrap_or_default(),
+        }
+    };
+    differences.iter().take(DRIFT_MAX).map(entry).collect()
+}
+
+fn shown(observed: &ObservedContact) -> ObservedStatus {
+    let ObservedContact { id: _, name, email, phone, title, message_types, members, status } =
+        observed;
+    let list = |texts: &mut dyn Iterator<Item = &str>| {
+        texts.take(OBSERVED_LIST_MAX).map(|text| cut(text, WORD_CHARS_MAX)).collect()
+    };
+    ObservedStatus {
+        name: Private::from(cut(name.as_str(), WORD_CHARS_MAX)),
+        title: cut(title, WORD_CHARS_MAX),
+        email_address: email.as_ref().map(|email| cut(&email.to_string(), WORD_CHARS_MAX)),
+        phone_number: phone.as_ref().map(|phone| cut(&phone.to_string(), WORD_CHARS_MAX)),
+        message_types: list(&mut message_types.iter().map(String::as_str)),
+        members: list(&mut members.iter().map(|member| member.as_str())),
+        status: cut(status.as_str(), WORD_CHARS_MAX),
+    }
+}
+
+fn handled(now: Option<&str>, before: Option<&String>) -> Option<String> {
+    now.map(|text| echo(text).to_owned()).or_else(|| before.cloned())
+}
+
+/// The first so many characters.
+fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
+}
+
+/// Kubernetes stores whole seconds; with more, a status would differ from what was stored.
+fn whole_second(at: Timestamp) -> Time {
+    let fraction = SignedDuration::from_nanos(at.subsec_nanosecond().into());
+    Time(at.checked_sub(fraction).unwrap_or(at))
+}

@@ -1,0 +1,186 @@
+//! `run`: the controller.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::controller::{self, Environment, Readiness};
+use crate::plan::hash::HashKey;
+use crate::telemetry::{self, LogFormat};
+
+/// The Secret with the key of the hashes in status.
+pub const HASH_KEY_SECRET: &str = "message-contact-operator-hash-key";
+
+/// The key in that Secret.
+const HASH_KEY: &str = "key";
+
+/// Longest time from SIGTERM to the end, whatever is still under way.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The operator's own namespace: Secrets with access keys are read from it, and a
+    /// `ResourceDirectory` without `spec.namespaces` admits only contacts in it.
+    #[arg(long, env = "MCO_NAMESPACE", default_value = "message-contacts")]
+    namespace: String,
+
+    /// An endpoint that a `ResourceDirectory` may use beside the built-in ones, as an exact origin
+    /// such as `http://127.0.0.1:8443`. May be given several times.
+    #[arg(long, env = "MCO_ALLOW_ENDPOINT", value_name = "URL", value_delimiter = ',')]
+    allow_endpoint: Vec<String>,
+
+    /// Where `/livez` and `/readyz` are served.
+    #[arg(long, env = "MCO_HEALTH_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8081")]
+    health_addr: SocketAddr,
+
+    /// How log lines look.
+    #[arg(long, env = "MCO_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+
+    /// What is logged: a level, or a list of `target=level`.
+    #[arg(long, env = "MCO_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// Runs the controller until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    telemetry::start(options.log_format, &options.log)
+        .context("--log or MCO_LOG: write a level such as `info`, or `target=level`")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(options));
+    // Whatever is left has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Before anything that takes time: a signal during the start counts as well.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = tokio::sync::watch::Sender::new(false);
+
+    let readiness = Readiness::default();
+    serve_health(options.health_addr, readiness.clone()).await?;
+    let client = Client::try_from(cluster_config().await?).context("no client for the cluster")?;
+    let hash_key = hash_key(&client, &options.namespace).await?;
+    let environment = Environment::new(options.namespace, options.allow_endpoint, |name| {
+        super::environment(name)
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
+
+    let stopped = {
+        let mut stop = stop.subscribe();
+        async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    };
+    let controller = controller::run(
+        client,
+        environment,
+        hash_key,
+        Clock::system(),
+        readiness,
+        stopped,
+    );
+    let mut controller = std::pin::pin!(controller);
+    tokio::select! {
+        () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.send_replace(true);
+    match tokio::time::timeout(STOP_WITHIN, controller).await {
+        Ok(()) => tracing::info!("the operator has ended"),
+        Err(_) => tracing::warn!("something was still under way after {STOP_WITHIN:?}"),
+    }
+    Ok(())
+}
+
+/// The cluster, from `KUBECONFIG` or the service account.
+async fn cluster_config() -> anyhow::Result<Config> {
+    let mut config = Config::infer().await.context(
+        "no cluster: set KUBECONFIG, or run in a pod with a service account",
+    )?;
+    // A pass that was refused is begun again with what is known by then; a client that repeats
+    // requests by itself would repeat stale ones.
+    config.default_retry = false;
+    let agent = concat!("message-contact-operator/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((
+        axum::http::header::USER_AGENT,
+        axum::http::HeaderValue::from_static(agent),
+    ));
+    Ok(config)
+}
+
+/// The key of the hashes, made if it is not there.
+async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let where_ = || format!("the Secret `{HASH_KEY_SECRET}` in the namespace `{namespace}`");
+    for _ in 0..2 {
+        if let Some(secret) = secrets.get_opt(HASH_KEY_SECRET).await.with_context(where_)? {
+            let bytes = secret.data.unwrap_or_default().remove(HASH_KEY).map(|value| value.0);
+            let bytes = bytes.and_then(|bytes| <[u8; HashKey::BYTES]>::try_from(bytes).ok());
+            return bytes.map(HashKey::new).with_context(|| {
+                format!("{}: `{HASH_KEY}` must hold 32 bytes; delete the Secret to have it made anew", where_())
+            });
+        }
+        let secret = Secret {
+            metadata: ObjectMeta { name: Some(HASH_KEY_SECRET.to_owned()), ..ObjectMeta::default() },
+            data: Some([(HASH_KEY.to_owned(), ByteString(random_bytes().to_vec()))].into()),
+            ..Secret::default()
+        };
+        match secrets.create(&PostParams::default(), &secret).await {
+            Ok(_) => {}
+            // Somebody else was faster: theirs is read.
+            Err(kube::Error::Api(refusal)) if refusal.code == 409 => {}
+            Err(error) => return Err(error).with_context(where_),
+        }
+    }
+    anyhow::bail!("{}: it vanishes again and again", where_())
+}
+
+fn random_bytes() -> [u8; HashKey::BYTES] {
+    use sha2::{Digest as _, Sha256};
+    // A version 4 uuid carries 122 random bits of the system; four of them are more than 256.
+    let mut digest = Sha256::new();
+    for _ in 0..4 {
+        digest.update(uuid::Uuid::new_v4().as_bytes());
+    }
+    digest.finalize().into()
+}
+
+/// `/livez`: the process runs. `/readyz`: everything was listed once.
+async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("--health-addr {address}: cannot listen there"))?;
+    tracing::info!(address = %listener.local_addr()?, "health is served");
+    let ready = move || {
+        let ready = readiness.is_ready();
+        async move {
+            if ready {
+                (StatusCode::OK, "ok\n")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "not everything was listed yet\n")
+            }
+        }
+    };
+    let router = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}

@@ -1,0 +1,797 @@
+//! The command `validate`: the apiserver's verdict on manifests, without a cluster.
+//!
+//! The same objects are refused, for the same fields and the same kinds of reason; the rules of
+//! the definitions speak with the same words. Other texts are our own, and none holds a value.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use kube::core::cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+use crate::api;
+
+/// Why an object is refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The field, as the apiserver spells it: `spec.messageTypes[1]`.
+    pub field: String,
+    /// What kind of reason it is.
+    pub kind: RefusalKind,
+    /// What is wrong, or what to write instead. Never holds the value.
+    pub message: String,
+}
+
+/// The kinds of reasons, as causes in the apiserver's answer have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusalKind {
+    /// The field is missing.
+    Required,
+    /// The value is not acceptable.
+    Invalid,
+    /// The value is not one of those allowed.
+    NotSupported,
+    /// The value stands in the list already.
+    Duplicate,
+    /// The text is too long.
+    TooLong,
+    /// The list or map has too many entries.
+    TooMany,
+    /// The value has the wrong type.
+    TypeInvalid,
+    /// The change is not allowed.
+    Forbidden,
+    /// There is no such field. The apiserver's answer has no cause for it, only a text.
+    UnknownField,
+}
+
+impl RefusalKind {
+    /// The kind as the apiserver spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::UnknownField => "UnknownField",
+        }
+    }
+
+    /// The apiserver's words for the kind.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Required => "Required value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Duplicate => "Duplicate value",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Forbidden => "Forbidden",
+            Self::UnknownField => "Unknown field",
+        }
+    }
+
+    /// Whether the apiserver leaves the rules out after a refusal of this kind.
+    fn blocks_rules(self) -> bool {
+        matches!(
+            self,
+            Self::Required | Self::NotSupported | Self::TooLong | Self::TooMany | Self::TypeInvalid
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, kind, message } = self;
+        write!(f, "{}: {}", shown_path(field), kind.words())?;
+        if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+    }
+}
+
+/// What was found in all files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Objects of our kinds.
+    pub checked: usize,
+    /// Those of them that are refused.
+    pub refused: usize,
+    /// Objects of other kinds, which nothing is said about.
+    pub ignored: usize,
+    /// Files that cannot be read, or are not YAML.
+    pub unreadable: usize,
+}
+
+impl Summary {
+    /// Whether there is nothing to complain about.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.refused == 0 && self.unreadable == 0
+    }
+}
+
+/// Checks files, folders with all below them, and `-`, which is the input. Writes a line for each
+/// refusal, and a last one with the counts.
+///
+/// # Errors
+/// The output cannot be written. What cannot be read is counted and told.
+pub fn run(
+    paths: &[PathBuf],
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+) -> io::Result<Summary> {
+    let mut summary = Summary::default();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            match input.read_to_string(&mut text) {
+                Ok(_) => run_text("<stdin>", &text, &mut summary, out)?,
+                Err(error) => tell_unreadable(path, &error, &mut summary, out)?,
+            }
+            continue;
+        }
+        let mut files = Vec::new();
+        if let Err(error) = collect(path, true, &mut files) {
+            tell_unreadable(path, &error, &mut summary, out)?;
+        }
+        files.sort();
+        for file in files {
+            match fs::read_to_string(&file) {
+                Ok(text) => run_text(&file.display().to_string(), &text, &mut summary, out)?,
+                Err(error) => tell_unreadable(&file, &error, &mut summary, out)?,
+            }
+        }
+    }
+    let Summary { checked, refused, ignored, unreadable } = summary;
+    write!(out, "{checked} checked, {refused} refused, {ignored} of other kinds ignored")?;
+    if unreadable > 0 {
+        write!(out, ", {unreadable} unreadable")?;
+    }
+    writeln!(out)?;
+    Ok(summary)
+}
+
+/// The apiserver's verdict on one object of our group that is to be created, in no order.
+/// An object of another group is nobody's business here: nothing is said about it.
+#[must_use]
+pub fn check(object: &Value) -> Vec<Refusal> {
+    let mut refusals = Refusals::default();
+    let kind = match kind_of(object) {
+        Kind::Foreign => return Vec::new(),
+        Kind::Unknown => {
+            let known: Vec<_> = KINDS.keys().map(String::as_str).collect();
+            let message = format!("this version knows {} in {VERSION}", known.join(" and "));
+            refusals.add("kind", RefusalKind::NotSupported, message);
+            return refusals.0;
+        }
+        Kind::Ours(kind) => kind,
+    };
+    unknown_fields(&kind.schema, object, "", &mut refusals);
+    let mut object = object.clone();
+    if let Value::Object(fields) = &mut object {
+        // A create cannot set the status: the apiserver takes it out before it looks.
+        fields.remove("status");
+    }
+    prune(&kind.schema, &mut object);
+    metadata(&object["metadata"], &mut refusals);
+    structure(&kind.schema, &object, "", &mut refusals);
+    sets(&kind.schema, &object, "", &mut refusals);
+    if !refusals.0.iter().any(|refusal| refusal.kind.blocks_rules()) {
+        rules(&kind.rules, &object, &mut refusals);
+    }
+    refusals.0
+}
+
+const VERSION: &str = "message-contacts.dev/v1alpha1";
+
+/// What is known of one of our kinds.
+struct Known {
+    schema: Value,
+    rules: CompiledSchema,
+}
+
+static KINDS: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
+    let known = |crd: api::CustomResourceDefinition| {
+        let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
+        let schema = serde_json::to_value(schema).ok()?;
+        let rules = compile_schema(&schema);
+        Some((crd.spec.names.kind, Known { schema, rules }))
+    };
+    api::crds().into_iter().filter_map(known).collect()
+});
+
+enum Kind {
+    Ours(&'static Known),
+    /// Of our group, but no kind or version that this program has.
+    Unknown,
+    Foreign,
+}
+
+fn kind_of(object: &Value) -> Kind {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    if version.split('/').next() != Some(api::GROUP) {
+        return Kind::Foreign;
+    }
+    let kind = object["kind"].as_str().and_then(|kind| KINDS.get(kind));
+    kind.filter(|_| version == VERSION).map_or(Kind::Unknown, Kind::Ours)
+}
+
+#[derive(Default)]
+struct Refusals(Vec<Refusal>);
+
+impl Refusals {
+    fn add(&mut self, field: impl Into<String>, kind: RefusalKind, message: impl Into<String>) {
+        self.0.push(Refusal { field: field.into(), kind, message: message.into() });
+    }
+}
+
+/// The fields that the apiserver sets or that clients may set; anything else is unknown.
+const METADATA: [&str; 15] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+fn unknown_fields(schema: &Value, value: &Value, path: &str, refusals: &mut Refusals) {
+    match value {
+        Value::Object(fields) => {
+            let properties = schema["properties"].as_object();
+            for (name, value) in fields {
+                let path = below(path, name);
+                let known = properties.and_then(|properties| properties.get(name));
+                match (known, &schema["additionalProperties"]) {
+                    (Some(schema), _) => unknown_fields(schema, value, &path, refusals),
+                    (None, Value::Object(_)) => {}
+                    _ if path == "metadata" => unknown_metadata(value, refusals),
+                    _ if matches!(path.as_str(), "apiVersion" | "kind") => {}
+                    _ => refusals.add(path, RefusalKind::UnknownField, ""),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let schema = if schema["items"].is_null() { schema } else { &schema["items"] };
+            for (index, item) in items.iter().enumerate() {
+                unknown_fields(schema, item, &format!("{path}[{index}]"), refusals);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn unknown_metadata(metadata: &Value, refusals: &mut Refusals) {
+    for name in metadata.as_object().into_iter().flat_map(Map::keys) {
+        if !METADATA.contains(&name.as_str()) {
+            refusals.add(below("metadata", name), RefusalKind::UnknownField, "");
+        }
+    }
+}
+
+/// Takes out what the apiserver takes out before it looks: null means left out, except in a list.
+fn prune(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            for (name, value) in fields {
+                let known = &schema["properties"][name];
+                let schema = if known.is_null() { &schema["additionalProperties"] } else { known };
+                prune(schema, value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prune(&schema["items"], item)),
+        _ => {}
+    }
+}
+
+fn metadata(metadata: &Value, refusals: &mut Refusals) {
+    let wrong_type = |field: &str, type_: &str, refusals: &mut Refusals| {
+        let message = format!("must be of type {type_}");
+        refusals.add(below("metadata", field), RefusalKind::TypeInvalid, message);
+    };
+    let empty = Map::new();
+    let fields = match metadata {
+        Value::Object(fields) => fields,
+        Value::Null => &empty,
+        _ => return refusals.add("metadata", RefusalKind::TypeInvalid, "must be of type object"),
+    };
+    let mut texts = BTreeMap::new();
+    for field in ["name", "generateName", "namespace", "resourceVersion", "uid"] {
+        match fields.get(field) {
+            Some(Value::String(text)) => _ = texts.insert(field, text.as_str()),
+            Some(_) => wrong_type(field, "string", refusals),
+            None => {}
+        }
+    }
+    let text = |field: &str| texts.get(field).copied().filter(|text| !text.is_empty());
+    let advice = "write lower case letters, digits, hyphens and dots, with a letter or digit at \
+                  both ends, at most 253 of them";
+    match (text("name"), text("generateName")) {
+        (None, None) if !fields.contains_key("name") || texts.contains_key("name") => {
+            let message = "name or generateName is required";
+            refusals.add("metadata.name", RefusalKind::Required, message);
+        }
+        (Some(name), _) if !is_object_name(name) => {
+            refusals.add("metadata.name", RefusalKind::Invalid, advice);
+        }
+        _ => {}
+    }
+    if let Some(prefix) = text("generateName") {
+        // What is appended begins with a letter or digit.
+        if !is_object_name(&format!("{prefix}x")) {
+            refusals.add("metadata.generateName", RefusalKind::Invalid, advice);
+            if text("name").is_none() {
+                refusals.add("metadata.name", RefusalKind::Invalid, advice);
+            }
+        }
+    }
+    for field in ["labels", "annotations"] {
+        let Some(given) = fields.get(field) else { continue };
+        let Some(pairs) = given.as_object() else {
+            wrong_type(field, "object", refusals);
+            continue;
+        };
+        for (key, value) in pairs {
+            let Some(value) = value.as_str() else {
+                wrong_type(field, "object with texts as values", refusals);
+                continue;
+            };
+            // Unlike a label's, the key of an annotation is looked at in lower case.
+            let folded = key.to_lowercase();
+            if !is_qualified_name(if field == "labels" { key } else { &folded }) {
+                let message = "write keys such as team or example.com/team";
+                refusals.add(below("metadata", field), RefusalKind::Invalid, message);
+            }
+            if field == "labels" && !is_label_value(value) {
+                let message = "write values of up to 63 letters, digits, hyphens, underscores \
+                               and dots";
+                refusals.add("metadata.labels", RefusalKind::Invalid, message);
+            }
+        }
+    }
+    match fields.get("finalizers") {
+        Some(Value::Array(names)) => {
+            for name in names {
+                match name.as_str() {
+                    None => wrong_type("finalizers", "array of strings", refusals),
+                    Some(name) if is_qualified_name(name) => {}
+                    Some(_) => {
+                        let message = "write names such as example.com/cleanup";
+                        refusals.add("metadata.finalizers", RefusalKind::Invalid, message);
+                    }
+                }
+            }
+        }
+        Some(_) => wrong_type("finalizers", "array", refusals),
+        None => {}
+    }
+}
+
+/// What the schema says of types, bounds and required fields.
+fn structure(schema: &Value, value: &Value, path: &str, refusals: &mut Refusals) {
+    let limit = |keyword: &str| schema[keyword].as_u64().and_then(|max| usize::try_from(max).ok());
+    if let Some(type_) = schema["type"].as_str()
+        && !is_of_type(value, type_)
+    {
+        refusals.add(path, RefusalKind::TypeInvalid, format!("must be of type {type_}"));
+    }
+    if let Some(words) = schema["enum"].as_array()
+        && !words.contains(value)
+    {
+        let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+        let message = format!("write one of {}", words.join(", "));
+        refusals.add(path, RefusalKind::NotSupported, message);
+    }
+    match value {
+        Value::String(text) => {
+            if limit("maxLength").is_some_and(|max| text.chars().count() > max) {
+                let message = format!("write at most {} characters", schema["maxLength"]);
+                refusals.add(path, RefusalKind::TooLong, message);
+            }
+        }
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            if schema["minimum"].as_f64().is_some_and(|min| number < min) {
+                let message = format!("write a number of at least {}", bare(&schema["minimum"]));
+                refusals.add(path, RefusalKind::Invalid, message);
+            }
+            if schema["maximum"].as_f64().is_some_and(|max| number > max) {
+                let message = format!("write a number of at most {}", bare(&schema["maximum"]));
+                refusals.add(path, RefusalKind::Invalid, message);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                structure(&schema["items"], item, &format!("{path}[{index}]"), refusals);
+            }
+            if limit("minItems").is_some_and(|min| items.len() < min) {
+                let message = format!("write at least {} entries", schema["minItems"]);
+                refusals.add(path, RefusalKind::Invalid, message);
+            }
+            if limit("maxItems").is_some_and(|max| items.len() > max) {
+                let message = format!("write at most {} entries", schema["maxItems"]);
+                refusals.add(path, RefusalKind::TooMany, message);
+            }
+        }
+        Value::Object(fields) => {
+            if limit("minProperties").is_some_and(|min| fields.len() < min) {
+                let message = format!("write at least {} entries", schema["minProperties"]);
+                refusals.add(path, RefusalKind::Invalid, message);
+            }
+            if limit("maxProperties").is_some_and(|max| fields.len() > max) {
+                let message = format!("write at most {} entries", schema["maxProperties"]);
+                refusals.add(path, RefusalKind::TooMany, message);
+            }
+            for (name, value) in fields {
+                let known = &schema["properties"][name];
+                let schema = if known.is_null() { &schema["additionalProperties"] } else { known };
+                structure(schema, value, &below(path, name), refusals);
+            }
+            let required = schema["required"].as_array();
+            for name in required.into_iter().flatten().filter_map(Value::as_str) {
+                if !fields.contains_key(name) {
+                    refusals.add(below(path, name), RefusalKind::Required, "");
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn is_of_type(value: &Value, type_: &str) -> bool {
+    match (type_, value) {
+        ("integer", Value::Number(number)) => {
+            number.is_i64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
+        ("string", Value::String(_))
+        | ("boolean", Value::Bool(_))
+        | ("array", Value::Array(_))
+        | ("object", Value::Object(_))
+        | ("number", Value::Number(_)) => true,
+        _ => false,
+    }
+}
+
+/// A bound as people write it; the definitions hold bounds as floating-point numbers.
+fn bare(bound: &Value) -> String {
+    bound.as_f64().map(|bound| format!("{bound}")).unwrap_or_default()
+}
+
+/// What the schema says of lists without repetitions. A value is told at its second place only.
+fn sets(schema: &Value, value: &Value, path: &str, refusals: &mut Refusals) {
+    match value {
+        Value::Array(items) => {
+            if schema["x-kubernetes-list-type"] == "set" {
+                let (mut seen, mut told) = (HashSet::new(), HashSet::new());
+                for (index, item) in items.iter().enumerate() {
+                    let text = item.to_string();
+                    if !seen.insert(text.clone()) && told.insert(text) {
+                        let path = format!("{path}[{index}]");
+                        refusals.add(path, RefusalKind::Duplicate, "write each entry once");
+                    }
+                }
+            }
+            for (index, item) in items.iter().enumerate() {
+                sets(&schema["items"], item, &format!("{path}[{index}]"), refusals);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                sets(&schema["properties"][name], value, &below(path, name), refusals);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The rules of the definitions, in the apiserver's words.
+fn rules(compiled: &CompiledSchema, object: &Value, refusals: &mut Refusals) {
+    let Err(errors) = validate_compiled(compiled, object, None) else { return };
+    for error in errors {
+        let kind = match error.reason.as_deref() {
+            Some("FieldValueRequired") => RefusalKind::Required,
+            Some("FieldValueForbidden") => RefusalKind::Forbidden,
+            Some("FieldValueDuplicate") => RefusalKind::Duplicate,
+            _ => RefusalKind::Invalid,
+        };
+        // Any other error may quote the value.
+        let message = match error.kind {
+            ErrorKind::ValidationFailure => error.message,
+            _ => "a rule of the definition could not be evaluated".to_owned(),
+        };
+        refusals.add(error.field_path, kind, message);
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn is_object_name(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|part| {
+            is_word(part, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(), b"-")
+        })
+}
+
+fn is_qualified_name(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    prefix.is_none_or(is_object_name)
+        && name.len() <= 63
+        && is_word(name, |byte| byte.is_ascii_alphanumeric(), b"-_.")
+}
+
+fn is_label_value(text: &str) -> bool {
+    text.is_empty()
+        || (text.len() <= 63 && is_word(text, |byte| byte.is_ascii_alphanumeric(), b"-_."))
+}
+
+/// `outer` at both ends, `outer` and `inner` between them.
+fn is_word(text: &str, outer: fn(&u8) -> bool, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(outer)
+        && bytes.last().is_some_and(outer)
+        && bytes.iter().all(|byte| outer(byte) || inner.contains(byte))
+}
+
+/// A path fit to be printed. A name in it may be a value that slipped to where a name belongs.
+fn shown_path(path: &str) -> String {
+    let shown = |part: &str| {
+        let name = part.split('[').next().unwrap_or_default();
+        let mut digits = 0;
+        let longest = name.bytes().map(|byte| {
+            digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+            digits
+        });
+        let harmless = longest.max().unwrap_or_default() < 5
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/ ".contains(&byte));
+        if harmless { part.to_owned() } else { "***".to_owned() }
+    };
+    path.split('.').map(shown).collect::<Vec<_>>().join(".")
+}
+
+fn run_text(
+    place: &str,
+    text: &str,
+    summary: &mut Summary,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let documents: Vec<Spanned<Node>> = match serde_saphyr::from_multiple(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            summary.unreadable += 1;
+            // The error's own text may quote the file.
+            let line = error.location().map_or(0, |location| location.line());
+            return writeln!(out, "{place}:{line}: not valid YAML, or a key is written twice");
+        }
+    };
+    for document in &documents {
+        for object in objects(document) {
+            run_object(place, object, summary, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// The document itself, or the items of a list such as `kubectl get -o yaml` prints.
+fn objects(document: &Spanned<Node>) -> Vec<&Spanned<Node>> {
+    let is_list = matches!(document.value.field("kind").map(|kind| &kind.1.value),
+        Some(Node::Leaf(Value::String(kind))) if kind.ends_with("List"));
+    match document.value.field("items") {
+        Some((_, Spanned { value: Node::List(items), .. })) if is_list => {
+            items.iter().flat_map(objects).collect()
+        }
+        _ => vec![document],
+    }
+}
+
+fn run_object(
+    place: &str,
+    object: &Spanned<Node>,
+    summary: &mut Summary,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let value = object.value.to_json();
+    match kind_of(&value) {
+        Kind::Foreign if value.is_null() => return Ok(()),
+        Kind::Foreign => {
+            summary.ignored += 1;
+            return Ok(());
+        }
+        Kind::Ours(_) | Kind::Unknown => summary.checked += 1,
+    }
+    let refusals: BTreeSet<(u64, Refusal)> = check(&value)
+        .into_iter()
+        .map(|refusal| (object.value.line_of(&refusal.field, object.referenced.line()), refusal))
+        .collect();
+    if !refusals.is_empty() {
+        summary.refused += 1;
+    }
+    let kind = value["kind"].as_str().filter(|kind| KINDS.contains_key(*kind)).unwrap_or("object");
+    let name = value["metadata"]["name"].as_str().filter(|name| is_object_name(name));
+    for (line, refusal) in refusals {
+        writeln!(out, "{place}:{line}: {kind} {}: {refusal}", name.unwrap_or("without a name"))?;
+    }
+    Ok(())
+}
+
+fn tell_unreadable(
+    path: &Path,
+    error: &io::Error,
+    summary: &mut Summary,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    summary.unreadable += 1;
+    writeln!(out, "{}: {}", path.display(), error.kind())
+}
+
+/// The file itself, or all YAML and JSON files below a folder. Hidden entries and links to
+/// folders inside it are left out.
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let is_folder = if named { path.is_dir() } else { fs::symlink_metadata(path)?.is_dir() };
+    if !is_folder {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if named || matches!(extension, Some("yaml" | "yml" | "json")) {
+            files.push(path.to_owned());
+        }
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            collect(&entry.path(), false, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// A YAML value that knows where its parts stand.
+enum Node {
+    Leaf(Value),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl Node {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Leaf(value) => value.clone(),
+            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+            Self::Map(fields) => fields
+                .iter()
+                .map(|(name, value)| (name.value.clone(), value.value.to_json()))
+                .collect(),
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&(Spanned<String>, Spanned<Node>)> {
+        match self {
+            Self::Map(fields) => fields.iter().find(|(key, _)| key.value == name),
+            _ => None,
+        }
+    }
+
+    /// The line of the field at that path, or of the nearest one above it that is there.
+    fn line_of(&self, path: &str, line: u64) -> u64 {
+        let (step, rest) = match self {
+            Self::Map(fields) => {
+                let longest = fields
+                    .iter()
+                    .filter_map(|(name, value)| {
+                        let rest = path.strip_prefix(name.value.as_str())?;
+                        let rest = rest.strip_prefix('.').or_else(|| {
+                            (rest.is_empty() || rest.starts_with('[')).then_some(rest)
+                        })?;
+                        Some(((name.referenced.line(), &value.value), rest))
+                    })
+                    .min_by_key(|(_, rest)| rest.len());
+                let Some(found) = longest else { return line };
+                found
+            }
+            Self::List(items) => {
+                let found = path.strip_prefix('[').and_then(|path| {
+                    let (index, rest) = path.split_once(']')?;
+                    let item = items.get(index.parse::<usize>().ok()?)?;
+                    let rest = rest.strip_prefix('.').unwrap_or(rest);
+                    Some(((item.referenced.line(), &item.value), rest))
+                });
+                let Some(found) = found else { return line };
+                found
+            }
+            Self::Leaf(_) => return line,
+        };
+        step.1.line_of(rest, step.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON can hold")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Leaf(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Leaf(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Leaf(value.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("not a number of JSON"))?;
+        Ok(Node::Leaf(Value::Number(number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Leaf(text.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Leaf(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Leaf(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Node, D::Error> {
+        Node::deserialize(inner)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(field) = fields.next_entry()? {
+            map.push(field);
+        }
+        Ok(Node::Map(map))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! All reads: what one pass over an object is made from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+
+use super::claims::{Claim, Claims, Contact};
+use super::triggers::Waker;
+use crate::api::{self, MessageContact, ResourceDirectory, parse};
+use crate::clock::Clock;
+use crate::cloud::Credentials;
+use crate::directory::{Directory, Registry};
+use crate::domain::access::AccessKeys;
+use crate::domain::contact::{
+    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Uid,
+};
+use crate::domain::directory::{DesiredDirectory, NamespaceRule};
+use crate::domain::snapshot::{Sight, Snapshot};
+use crate::domain::verdict::{Finding, Reason};
+use crate::plan::hash::HashKey;
+use crate::plan::{self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View};
+
+/// Everything that the controllers share.
+pub struct World {
+    /// The cluster.
+    pub client: Client,
+    /// What time it is.
+    pub clock: Clock,
+    /// What the operator was started with.
+    pub environment: Environment,
+    /// The key of the hashes in status.
+    pub hash_key: HashKey,
+    /// The directories that are connected.
+    pub registry: Registry,
+    pub(super) contacts: Store<MessageContact>,
+    pub(super) directories: Store<ResourceDirectory>,
+    pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(super) claims: RwLock<Claims>,
+    pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) contact_waker: Waker<MessageContact>,
+    pub(super) directory_waker: Waker<ResourceDirectory>,
+}
+
+/// What the operator was started with.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The namespace of the operator itself.
+    pub namespace: String,
+    /// Endpoints that may be used beside the built-in ones, each an exact origin.
+    pub allow_list: Vec<String>,
+    /// The keys in the environment: none, some, or why they are not usable.
+    pub keys: Result<Option<AccessKeys>, String>,
+}
+
+impl Environment {
+    /// Reads keys as the vendor's tools do.
+    #[must_use]
+    pub fn new(
+        namespace: String,
+        allow_list: Vec<String>,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
+        Self { namespace, allow_list, keys }
+    }
+}
+
+/// What this process knows of an object beside the cluster and the cloud. A restart forgets it,
+/// and nothing goes wrong.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    /// Our last write, until the watch has brought it back.
+    pub(super) written: Option<Arc<MessageContact>>,
+    /// What is known of the Add under the intent of that hash and time.
+    pub(super) add: Option<(String, Timestamp, AddFate)>,
+    /// The last call for the object, if it failed.
+    pub(super) setback: Option<Setback>,
+}
+
+/// What a pass decided, and from what.
+pub(super) struct Judgement {
+    pub(super) object: Arc<MessageContact>,
+    pub(super) uid: Uid,
+    /// What the stored status says; the plan may want it to say something else.
+    pub(super) stored: Recorded,
+    pub(super) directory_name: String,
+    pub(super) directory: Option<Directory>,
+    /// The contact that the plan's record holds, as the cloud shows it.
+    pub(super) observed: Option<Arc<ObservedContact>>,
+    pub(super) plan: Plan,
+    /// The text of the annotation that asks for a reconcile.
+    pub(super) requested_at: Option<String>,
+}
+
+impl World {
+    pub(super) fn claims(&self) -> RwLockReadGuard<'_, Claims> {
+        self.claims.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn claims_mut(&self) -> RwLockWriteGuard<'_, Claims> {
+        self.claims.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this process remembers of an object.
+    pub(super) fn remembered(&self, uid: &Uid) -> Memory {
+        self.memory().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes what this process remembers of an object.
+    pub(super) fn remember(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
+        change(self.memory().entry(uid.clone()).or_default());
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&self, uid: &Uid) {
+        self.memory().remove(uid);
+        self.claims_mut().unreserve(uid);
+    }
+
+    /// The object as it was last stored: what the watch brought, or our own newer write.
+    pub(super) fn object(&self, key: &Contact) -> Option<Arc<MessageContact>> {
+        let watched = self.contacts.get(key)?;
+        let uid = uid_of(&watched);
+        let mut memory = self.memory();
+        let Some(remembered) = memory.get_mut(&uid) else { return Some(watched) };
+        match &remembered.written {
+            Some(written) if version(written) > version(&watched) => Some(Arc::clone(written)),
+            Some(_) => {
+                remembered.written = None;
+                Some(watched)
+            }
+            None => Some(watched),
+        }
+    }
+
+    /// The runtime of a directory, if its object asks for one.
+    pub(super) fn directory(&self, name: &str) -> Option<Directory> {
+        self.registry.get(name)
+    }
+
+    /// Gathers, parses and plans for one object. `carried` is what the status is to remember
+    /// beyond what is stored, after a step of this pass. `None`: the object is gone.
+    ///
+    /// Reads memory only and never blocks: the lane asks it once more right before a call.
+    pub(super) fn judge(
+        &self,
+        key: &Contact,
+        carried: Option<&Recorded>,
+        snapshot: Option<&Snapshot>,
+        now: Timestamp,
+    ) -> Option<Judgement> {
+        let object = self.object(key)?;
+        let uid = uid_of(&object);
+        let status = object.status.clone().unwrap_or_default();
+        let stored = parse::recorded(&status);
+        let recorded = carried.cloned().unwrap_or_else(|| stored.clone());
+        let directory_name = parse::directory_name(&object.spec).to_owned();
+        let directory_object = self.directories.get(&ObjectRef::new(&directory_name));
+        let directory_spec = directory_object
+            .as_ref()
+            .map(|object| parse::directory(&object.spec, &self.environment.allow_list));
+        let memory = self.remembered(&uid);
+
+        let wanted = parse::contact(&object.spec);
+        let desired = match (&object.metadata.deletion_timestamp, &wanted) {
+            (Some(since), _) => {
+                Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
+            }
+            (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
+            (None, Err(problem)) => {
+                Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
+            }
+            (None, Ok(wanted)) => {
+                let namespace = object.namespace().unwrap_or_default();
+                match &directory_spec {
+                    Some(Ok(spec)) if !self.admits(spec, &namespace) => {
+                        Desired::Blocked(not_admitted(&directory_name, &self.environment))
+                    }
+                    _ => Desired::Present(wanted),
+                }
+            }
+        };
+        let name = plan::name_in_question(&recorded, &desired).cloned();
+        let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
+            Err(finding) => Connection::Closed(finding),
+            Ok((directory_id, snapshot)) => Connection::Open(View {
+                directory_id,
+                own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
+                namesakes: self.namesakes(&uid, &recorded, name.as_ref(), directory_id, snapshot),
+                rival: name.as_ref().is_some_and(|name| self.has_rival(&object, &uid, name)),
+                lists: snapshot.lists(),
+                add: add_fate(&recorded, &memory),
+            }),
+        };
+        let input = Input {
+            uid: &uid,
+            generation: object.metadata.generation.unwrap_or(0),
+            seen_generation: status.observed_generation.unwrap_or(-1),
+            finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
+            desired,
+            recorded: &recorded,
+            connection,
+            setback: memory.setback.as_ref(),
+            hash_key: &self.hash_key,
+        };
+        let plan = plan::plan(&input, now);
+        let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
+            Sight::Known(entry) => Some(entry.contact),
+            Sight::Unlisted | Sight::Gone => None,
+        });
+        Some(Judgement {
+            stored,
+            directory: self.directory(&directory_name),
+            directory_name,
+            observed,
+            plan,
+            requested_at: object.annotations().get(api::REQUESTED_AT).cloned(),
+            uid,
+            object,
+        })
+    }
+
+    /// Whether contacts of the directory may live in that namespace.
+    fn admits(&self, directory: &DesiredDirectory, namespace: &str) -> bool {
+        match &directory.namespaces {
+            NamespaceRule::OwnOnly => namespace == self.environment.namespace,
+            NamespaceRule::Selector(selector) => {
+                let found = self.namespaces.get(&ObjectRef::new(namespace));
+                found.is_some_and(|found| selector.matches(found.labels()))
+            }
+        }
+    }
+
+    /// The other contacts of that name, and who holds them.
+    fn namesakes(
+        &self,
+        uid: &Uid,
+        recorded: &Recorded,
+        name: Option<&ContactName>,
+        directory_id: &DirectoryId,
+        snapshot: &Snapshot,
+    ) -> Vec<Namesake> {
+        let Some(name) = name else { return Vec::new() };
+        let claims = self.claims();
+        let others = snapshot
+            .namesakes(name)
+            .filter(|entry| recorded.contact_id.as_ref() != Some(&entry.contact.id));
+        others
+            .map(|entry| {
+                let holders = claims.holders(directory_id, &entry.contact.id, uid);
+                let deleting = |object: &Contact| {
+                    let object = self.contacts.get(object);
+                    object.is_none_or(|object| object.metadata.deletion_timestamp.is_some())
+                };
+                let holder = if holders.is_empty() {
+                    Holder::Nobody
+                } else {
+                    Holder::Other { deleting: holders.iter().all(deleting) }
+                };
+                let exact = entry.contact.name == *name;
+                Namesake { entry: entry.clone(), exact, holder }
+            })
+            .collect()
+    }
+
+    /// Whether another object that holds no contact comes before this one for a name: it has an
+    /// open intent, or is older. Only an object that may act counts.
+    fn has_rival(&self, object: &MessageContact, uid: &Uid, name: &ContactName) -> bool {
+        let directory = parse::directory_name(&object.spec);
+        let wanting = self.claims().wanting(directory, &name.folded());
+        let age = |object: &MessageContact| {
+            let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (created, uid_of(object))
+        };
+        wanting.iter().filter(|(other, _)| other != uid).any(|(_, key)| {
+            let Some(other) = self.object(key) else { return false };
+            let recorded = other.status.as_ref().map(parse::recorded).unwrap_or_default();
+            if recorded.contact_id.is_some() {
+                return false;
+            }
+            let intends = recorded.creation.is_some_and(|intent| intent.name == *name);
+            intends || (self.may_act(&other) && age(&other) < age(object))
+        })
+    }
+
+    /// Whether an object could create a contact.
+    fn may_act(&self, object: &MessageContact) -> bool {
+        let name = parse::directory_name(&object.spec);
+        let directory = self.directories.get(&ObjectRef::new(name));
+        let admitted = directory.is_some_and(|directory| {
+            let spec = parse::directory(&directory.spec, &self.environment.allow_list);
+            let namespace = object.namespace().unwrap_or_default();
+            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
+        });
+        let enforced = parse::contact(&object.spec).is_ok_and(
+            |wanted: DesiredContact| wanted.mode == crate::domain::contact::Mode::Enforce,
+        );
+        admitted
+            && enforced
+            && object.spec.suspend != Some(true)
+            && object.metadata.deletion_timestamp.is_none()
+    }
+}
+
+/// What an object holds and wants, for the index.
+pub(super) fn claim_of(object: &MessageContact) -> Claim {
+    let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
+    Claim {
+        object: ObjectRef::from_obj(object),
+        holds: recorded.directory_id.zip(recorded.contact_id),
+        directory: parse::directory_name(&object.spec).to_owned(),
+        wants: parse::wanted_name(&object.spec),
+        intent: recorded.creation.map(|intent| intent.name),
+    }
+}
+
+/// The uid of an object; empty only for one that was never stored.
+pub(super) fn uid_of(object: &MessageContact) -> Uid {
+    Uid(object.metadata.uid.clone().unwrap_or_default())
+}
+
+/// The resourceVersion as a number. Versions of one object grow; Kubernetes promises since 1.35
+/// that they compare as numbers, and etcd has always made them so.
+fn version(object: &MessageContact) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn add_fate(recorded: &Recorded, memory: &Memory) -> AddFate {
+    match (&recorded.creation, &memory.add) {
+        (Some(intent), Some((hash, at, fate))) if intent.hash == *hash && intent.at == *at => *fate,
+        (Some(intent), _) => AddFate::Unanswered { since: intent.at },
+        (None, _) => AddFate::NotMade,
+    }
+}
+
+/// The directory and its snapshot, or why nothing can be asked of it.
+fn closed<'a>(
+    spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
+    name: &str,
+    snapshot: Option<&'a Snapshot>,
+) -> Result<(&'a DirectoryId, &'a Snapshot), Finding> {
+    let not_ready = |why: &str| {
+        Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
+    };
+    let Some(spec) = spec else {
+        return Err(Finding::unmet(
+            Reason::DirectoryNotFound,
+            format!("there is no ResourceDirectory `{name}`; create it"),
+        ));
+    };
+    let Ok(spec) = spec else {
+        return Err(not_ready("has a spec that cannot be followed; see its conditions"));
+    };
+    if spec.suspended {
+        return Err(not_ready("is suspended"));
+    }
+    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.lists().last.is_some()) else {
+        return Err(not_ready("is not connected; see its conditions"));
+    };
+    let Some(identity) = snapshot.identity() else {
+        return Err(not_ready("is not connected; see its conditions"));
+    };
+    if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
+        return Err(not_ready("reaches another directory than `directoryId` says"));
+    }
+    Ok((&identity.directory_id, snapshot))
+}
+
+fn suspended() -> Finding {
+    Finding::unmet(Reason::Suspended, "`suspend` is set; nothing is read or written for this object")
+}
+
+fn not_admitted(directory: &str, environment: &Environment) -> Finding {
+    let Environment { namespace, .. } = environment;
+    Finding::unmet(
+        Reason::NamespaceNotAllowed,
+        format!(
+            "the ResourceDirectory `{directory}` does not admit this namespace: without \
+             `spec.namespaces` it admits only `{namespace}`, else namespaces with the labels it \
+             selects"
+        ),
+    )
+}
+
+/// What is known of a namespace's labels, for noticing a change of them.
+pub(super) type Labels = BTreeMap<String, String>;

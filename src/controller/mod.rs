@@ -1,0 +1,20 @@
+//! Kubernetes in, Kubernetes out: gather, parse, plan, execute, report.
+
+mod message_contact;
+
+mod resource_directory;
+
+mod gather;
+
+mod execute;
+
+mod report;
+
+mod claims;
+
+mod triggers;
+
+mod watches;
+
+pub use gather::{Environment, World};
+pub use watches::{Readiness, run};

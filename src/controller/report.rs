@@ -1,0 +1,268 @@
+//! The only writer of status and Events. One write a pass, none if nothing changed.
+
+use std::sync::Arc;
+
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::gather::{Judgement, World};
+use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, status};
+use crate::domain::contact::Recorded;
+use crate::domain::verdict::Reason;
+
+/// What became of a write.
+pub(super) enum Written {
+    /// Stored, or nothing had to be.
+    Stored,
+    /// Somebody else was faster: look again.
+    Conflict,
+}
+
+/// Stores what the judgement says, if the stored status differs. `record` is what the status is to
+/// remember.
+pub(super) async fn contact(
+    world: &World,
+    judgement: &Judgement,
+    record: &Recorded,
+    handled: bool,
+) -> Result<Written, kube::Error> {
+    let Judgement { object, uid, plan, .. } = judgement;
+    let previous = object.status.clone().unwrap_or_default();
+    let facts = status::Facts {
+        generation: object.metadata.generation.unwrap_or(0),
+        directory: Some(&judgement.directory_name),
+        recorded: record,
+        observed: judgement.observed.as_deref(),
+        differences: &plan.drift,
+        verdict: &plan.verdict,
+        handled_requested_at: judgement.requested_at.as_deref().filter(|_| handled),
+        handled_resend_at: None,
+    };
+    let next = status::contact(&previous, &facts, world.clock.now());
+    if next == previous {
+        return Ok(Written::Stored);
+    }
+    if let (Some(directory), Some(contact)) = (&record.directory_id, &record.contact_id)
+        && judgement.stored.contact_id.as_ref() != Some(contact)
+        && !world.claims_mut().reserve(directory, contact, uid)
+    {
+        return Ok(Written::Conflict);
+    }
+    let api: Api<MessageContact> =
+        Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
+    let patch = status_patch(object.as_ref(), &previous, &next);
+    let written = api.patch_status(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await;
+    match written {
+        Ok(stored) => {
+            stored_now(world, judgement, stored);
+            Ok(Written::Stored)
+        }
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+            refresh(world, judgement).await?;
+            Ok(Written::Conflict)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts our finalizer on the object, or takes it off.
+pub(super) async fn finalizer(
+    world: &World,
+    judgement: &Judgement,
+    wanted: bool,
+) -> Result<Written, kube::Error> {
+    let Judgement { object, .. } = judgement;
+    let others = object.finalizers().iter().filter(|finalizer| *finalizer != api::FINALIZER);
+    let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
+    if wanted {
+        finalizers.push(api::FINALIZER);
+    }
+    let patch = json!({ "metadata": {
+        "resourceVersion": object.metadata.resource_version,
+        "finalizers": finalizers,
+    }});
+    let api: Api<MessageContact> =
+        Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
+    match api.patch(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await {
+        Ok(stored) => {
+            stored_now(world, judgement, stored);
+            Ok(Written::Stored)
+        }
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+            refresh(world, judgement).await?;
+            Ok(Written::Conflict)
+        }
+        // Nothing is left to put a finalizer on or to take it off.
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Written::Stored),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stores the status of a directory, if it differs.
+pub(super) async fn directory(
+    world: &World,
+    object: &ResourceDirectory,
+    facts: &status::DirectoryFacts<'_>,
+) -> Result<(), kube::Error> {
+    let previous = object.status.clone().unwrap_or_default();
+    let next = status::directory(&previous, facts, world.clock.now());
+    if next == previous {
+        return Ok(());
+    }
+    let api: Api<ResourceDirectory> = Api::all(world.client.clone());
+    let patch = status_patch(object, &previous, &next);
+    api.patch_status(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await?;
+    Ok(())
+}
+
+/// Tells people of something that happened. A failure to tell is logged, and nothing more: the
+/// status has the truth.
+pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening) {
+    let Happening { type_, reason, note, action } = what;
+    let reporter = Reporter { controller: api::FIELD_MANAGER.to_owned(), instance: None };
+    let recorder = Recorder::new(world.client.clone(), reporter);
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: action.to_owned(),
+        secondary: None,
+    };
+    let reference = judgement.object.object_ref(&());
+    if let Err(error) = recorder.publish(&event, &reference).await {
+        tracing::warn!(error = %kind_of(&error), "an event could not be written");
+    }
+}
+
+/// Something that a person would want to know.
+pub(super) struct Happening {
+    pub(super) type_: EventType,
+    pub(super) reason: &'static str,
+    pub(super) note: String,
+    pub(super) action: &'static str,
+}
+
+impl Happening {
+    /// A change that was made in the cloud.
+    pub(super) fn done(reason: &'static str, action: &'static str, note: String) -> Self {
+        Self { type_: EventType::Normal, reason, note, action }
+    }
+
+    /// The object got into a state in which somebody may have to act; `None` if it was in it
+    /// before, or if there is nothing to act upon.
+    pub(super) fn trouble(judgement: &Judgement) -> Option<Self> {
+        let synced = &judgement.plan.verdict.synced;
+        let before = judgement.object.status.as_ref().and_then(|status| {
+            status.conditions.iter().find(|condition| condition.type_ == "Synced")
+        });
+        let known = before.is_some_and(|before| before.reason == synced.reason.as_str());
+        let matters = synced.reason.stalls()
+            || matches!(
+                synced.reason,
+                Reason::DeletionFailed
+                    | Reason::DriftContested
+                    | Reason::NotRemovable
+                    | Reason::QuotaExceeded
+                    | Reason::Unauthorized
+                    | Reason::Drifted
+            );
+        (matters && !known).then(|| Self {
+            type_: EventType::Warning,
+            reason: synced.reason.as_str(),
+            note: synced.message.clone(),
+            action: "Reconcile",
+        })
+    }
+}
+
+/// What kind of failure it was, without any text of the other side.
+pub(super) fn kind_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(refusal) => format!("the apiserver answered {}", refusal.code),
+        _ => "the apiserver could not be reached".to_owned(),
+    }
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(api::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Our own write is known at once, without waiting for the watch.
+fn stored_now(world: &World, judgement: &Judgement, mut stored: MessageContact) {
+    slim(&mut stored);
+    let concerned = world.claims_mut().set(&judgement.uid, super::gather::claim_of(&stored));
+    world.remember(&judgement.uid, |memory| memory.written = Some(Arc::new(stored)));
+    for object in concerned {
+        world.contact_waker.wake(object);
+    }
+}
+
+/// Reads the object itself after a conflict: the watch may be late.
+async fn refresh(world: &World, judgement: &Judgement) -> Result<(), kube::Error> {
+    let Judgement { object, uid, .. } = judgement;
+    let api: Api<MessageContact> =
+        Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
+    let current = api.get_opt(&object.name_any()).await?;
+    if let Some(mut current) = current.filter(|current| super::gather::uid_of(current) == *uid) {
+        slim(&mut current);
+        world.remember(uid, |memory| memory.written = Some(Arc::new(current)));
+    }
+    Ok(())
+}
+
+/// Drops what is never read: it is three quarters of an object's memory.
+pub(super) fn slim(object: &mut MessageContact) {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// A merge patch that makes the stored status the next one, and nothing more.
+fn status_patch<K: Resource, S: Serialize>(object: &K, previous: &S, next: &S) -> Value {
+    let as_value = |status: &S| serde_json::to_value(status).unwrap_or(Value::Null);
+    json!({
+        "metadata": { "resourceVersion": object.meta().resource_version },
+        "status": difference(&as_value(previous), &as_value(next)),
+    })
+}
+
+/// The merge patch (RFC 7386) from one value to another.
+fn difference(from: &Value, to: &Value) -> Value {
+    let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
+    let gone = from.keys().filter(|key| !to.contains_key(*key));
+    let mut patch: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in to {
+        match from.get(key) {
+            Some(before) if before == value => {}
+            Some(before) => {
+                patch.insert(key.clone(), difference(before, value));
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(patch)
+}
+
+/// The status of an object that has none yet.
+pub(super) fn status_of(object: &MessageContact) -> MessageContactStatus {
+    object.status.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_holds_what_changed_and_takes_out_what_is_gone() {
+        let from = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1], "f": 6 });
+        let to = json!({ "a": 1, "b": { "c": 2, "d": 4 }, "e": [1, 2], "g": 7 });
+        let patch = json!({ "b": { "d": 4 }, "e": [1, 2], "f": null, "g": 7 });
+        assert_eq!(difference(&from, &to), patch);
+    }
+}

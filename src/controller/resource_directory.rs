@@ -1,0 +1,263 @@
+//! One pass over a `ResourceDirectory`: which keys, which endpoint, does it answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+
+use super::gather::World;
+use super::report;
+use crate::api::resource_directory::ContactCounts;
+use crate::api::{self, ResourceDirectory, parse, status};
+use crate::cloud::Credentials;
+use crate::directory::{Config, Connection, Directory, Health};
+use crate::domain::access::AccessKeys;
+use crate::domain::call::FailureClass;
+use crate::domain::contact::{ContactId, ContactName, ContactStatus, Uid};
+use crate::domain::directory::{CredentialSource, DesiredDirectory};
+use crate::domain::snapshot::Snapshot;
+use crate::domain::verdict::{Finding, Reason};
+
+/// Longest time until a changed Secret is noticed that does not lead to a refused call before.
+const SECRET_READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Pause after a pass that the apiserver interrupted.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a pass could not be ended: the apiserver refused or did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", report::kind_of(.0))]
+pub(super) struct Interrupted(#[from] kube::Error);
+
+/// Connects one directory as its spec says, and reports whether it answers.
+pub(super) async fn reconcile(
+    object: Arc<ResourceDirectory>,
+    world: Arc<World>,
+) -> Result<Action, Interrupted> {
+    let name = object.name_any();
+    let key = ObjectRef::from_obj(object.as_ref());
+    if object.metadata.deletion_timestamp.is_some() {
+        world.registry.remove(&name);
+        return Ok(Action::await_change());
+    }
+    let desired = parse::directory(&object.spec, &world.environment.allow_list);
+    let (ready, directory) = match &desired {
+        Err(problem) => (Finding::unmet(problem.reason(), problem.to_string()), None),
+        Ok(desired) if desired.suspended => {
+            let message = "`suspend` is set; nothing is read or written for this directory";
+            (Finding::unmet(Reason::Suspended, message), None)
+        }
+        Ok(desired) => match connect(&world, &name, desired).await? {
+            Err(finding) => (finding, None),
+            Ok(directory) => {
+                let health = directory.health();
+                (readiness(desired, &directory, &health), Some(directory))
+            }
+        },
+    };
+    if directory.is_none() {
+        world.registry.remove(&name);
+    }
+    relist_if_asked(&object, directory.as_ref()).await;
+    report(&world, &object, &ready, directory.as_ref()).await?;
+    let again = world.clock.now().saturating_add(SECRET_READ_EVERY).ok();
+    world.directory_waker.wake_at(key, again);
+    Ok(Action::await_change())
+}
+
+pub(super) fn interrupted(
+    object: Arc<ResourceDirectory>,
+    error: &Interrupted,
+    _: Arc<World>,
+) -> Action {
+    tracing::warn!(directory = object.name_any(), %error, "a pass was interrupted; it is begun again");
+    Action::requeue(PAUSE)
+}
+
+/// The runtime of the directory, started or reconfigured; or why it cannot be.
+async fn connect(
+    world: &World,
+    name: &str,
+    desired: &DesiredDirectory,
+) -> Result<Result<Directory, Finding>, kube::Error> {
+    let keys = match keys(world, &desired.credentials).await? {
+        Ok(keys) => keys,
+        Err(finding) => return Ok(Err(finding)),
+    };
+    let config = Config {
+        endpoint: desired.endpoint.clone(),
+        credentials: Credentials::fixed(keys),
+        poll_interval: desired.poll_interval,
+        requests_per_second: desired.requests_per_second,
+    };
+    Ok(world.registry.ensure(name, config).map_err(|error| {
+        Finding::unmet(Reason::Unreachable, format!("the connection could not be made: {error}"))
+    }))
+}
+
+/// The access keys, or what is missing.
+async fn keys(
+    world: &World,
+    source: &CredentialSource,
+) -> Result<Result<AccessKeys, Finding>, kube::Error> {
+    match source {
+        CredentialSource::Ambient | CredentialSource::Environment => {
+            Ok(match &world.environment.keys {
+                Ok(Some(keys)) => Ok(keys.clone()),
+                Ok(None) => Err(Finding::unmet(
+                    Reason::Unauthorized,
+                    "the operator's environment has no access keys; set \
+                     ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or name a \
+                     Secret in `spec.credentials.secretRef`",
+                )),
+                Err(problem) => Err(Finding::unmet(Reason::Unauthorized, problem.clone())),
+            })
+        }
+        CredentialSource::Secret { name } => {
+            let namespace = &world.environment.namespace;
+            let api: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
+            let Some(secret) = api.get_opt(name).await? else {
+                return Ok(Err(Finding::unmet(
+                    Reason::SecretNotFound,
+                    format!("there is no Secret `{name}` in the namespace `{namespace}`; create it"),
+                )));
+            };
+            let data: BTreeMap<String, Vec<u8>> = secret
+                .data
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, value)| (key, value.0))
+                .collect();
+            Ok(Credentials::from_secret_data(&data).map_err(|problem| {
+                Finding::unmet(
+                    Reason::SecretNotFound,
+                    format!("the Secret `{name}` in the namespace `{namespace}`: {problem}"),
+                )
+            }))
+        }
+    }
+}
+
+/// Whether the directory answers, and is the one that was meant.
+fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health) -> Finding {
+    let reached = directory.with_snapshot(|snapshot| {
+        snapshot.identity().map(|identity| identity.directory_id.clone())
+    });
+    if let (Some(pin), Some(reached)) = (&desired.pin, &reached)
+        && pin != reached
+    {
+        return Finding::unmet(
+            Reason::DirectoryChanged,
+            format!(
+                "the credentials reach the directory {reached}, and `directoryId` says {pin}; \
+                 nothing is written"
+            ),
+        );
+    }
+    match &health.connection {
+        Connection::Connecting => {
+            Finding::unknown(Reason::Pending, "the directory is being read for the first time")
+        }
+        Connection::Connected => Finding::met(Reason::Connected, "the directory answers"),
+        Connection::Failed(error) => {
+            let code = error.code.as_ref().map_or("", |code| code.as_str());
+            let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
+            let what = format!("{}: {}{code}", error.action, error.class.as_str());
+            let reason = match error.class {
+                FailureClass::Credentials | FailureClass::TokenExpired => Reason::Unauthorized,
+                FailureClass::Permission => {
+                    let action = error.action;
+                    return Finding::unmet(
+                        Reason::Forbidden,
+                        format!("{what}; grant resourcemanager:{action} to this identity"),
+                    );
+                }
+                FailureClass::Clock => Reason::ClockSkewed,
+                FailureClass::NoDirectory => Reason::NoDirectory,
+                _ => Reason::Unreachable,
+            };
+            Finding::unmet(reason, format!("{what}; it is tried again with growing pauses"))
+        }
+    }
+}
+
+/// A new text in the annotation asks for a list now.
+async fn relist_if_asked(object: &ResourceDirectory, directory: Option<&Directory>) {
+    let status = object.status.as_ref();
+    let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
+    let asked = object.annotations().get(api::REQUESTED_AT).map(|text| parse::echo(text));
+    if asked.is_some()
+        && asked != handled
+        && let Some(directory) = directory
+    {
+        // A list that fails shows in the health of the directory.
+        let _ = directory.relist().await;
+    }
+}
+
+async fn report(
+    world: &World,
+    object: &ResourceDirectory,
+    ready: &Finding,
+    directory: Option<&Directory>,
+) -> Result<(), kube::Error> {
+    let known = directory.map(|directory| {
+        directory.with_snapshot(|snapshot| {
+            let listed = snapshot.lists().last.is_some();
+            (snapshot.identity().cloned(), listed.then(|| inventory(world, snapshot)))
+        })
+    });
+    let (identity, inventory) = known.unwrap_or_default();
+    let throttled = directory.map(|directory| directory.health().throttled);
+    let was_throttled = object.status.as_ref().is_some_and(|status| {
+        status.conditions.iter().any(|condition| condition.type_ == "Throttled")
+    });
+    let throttled = match throttled {
+        Some(true) => Some(Finding::met(Reason::Throttled, "the API asked to slow down")),
+        Some(false) | None if was_throttled => {
+            Some(Finding::unmet(Reason::Connected, "the calls are as fast as the spec allows"))
+        }
+        Some(false) | None => None,
+    };
+    let facts = status::DirectoryFacts {
+        generation: object.metadata.generation.unwrap_or(0),
+        identity: identity.as_ref(),
+        contacts: inventory.as_ref().map(|inventory| inventory.0),
+        unmanaged: inventory.as_ref().map(|inventory| inventory.1.as_slice()),
+        ready,
+        throttled: throttled.as_ref(),
+        handled_requested_at: object.annotations().get(api::REQUESTED_AT).map(String::as_str),
+    };
+    report::directory(world, object, &facts).await
+}
+
+/// How many contacts there are, and which of them no object holds.
+fn inventory(world: &World, snapshot: &Snapshot) -> (ContactCounts, Vec<(ContactId, ContactName)>) {
+    let nobody = Uid(String::new());
+    let claims = world.claims();
+    let mut unmanaged = Vec::new();
+    let mut verified = 0;
+    for contact in snapshot.contacts() {
+        let held = snapshot.identity().is_some_and(|identity| {
+            !claims.holders(&identity.directory_id, &contact.id, &nobody).is_empty()
+        });
+        if !held {
+            unmanaged.push((contact.id.clone(), contact.name.clone()));
+        }
+        verified += i64::from(contact.status == ContactStatus::Active);
+    }
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let observed = count(snapshot.contacts().len());
+    let counts = ContactCounts {
+        observed,
+        managed: observed - count(unmanaged.len()),
+        unmanaged: count(unmanaged.len()),
+        verified,
+    };
+    (counts, unmanaged)
+}

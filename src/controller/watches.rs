@@ -1,0 +1,366 @@
+//! The shell around the passes: watches, queues, and an orderly end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, applier};
+use kube::runtime::reflector::{ObjectRef, store};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Client, ResourceExt};
+use tokio::task::JoinSet;
+
+use super::gather::{Environment, Labels, World, claim_of, uid_of};
+use super::triggers::{Waker, requests};
+use super::{message_contact, report, resource_directory};
+use crate::api::{MessageContact, ResourceDirectory};
+use crate::clock::Clock;
+use crate::directory::{Changes, Registry};
+use crate::domain::contact::Uid;
+use crate::plan::hash::HashKey;
+
+/// Whether everything was listed once. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Whether directories, contacts and namespaces were listed once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The counts in a directory's status may be late by this much: they are not worth a write for
+/// each contact of a backlog.
+const COUNTS_LATE_BY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Runs the controllers until `shutdown` ends: then no new call begins, and calls in flight are
+/// awaited and recorded.
+pub async fn run(
+    client: Client,
+    environment: Environment,
+    hash_key: HashKey,
+    clock: Clock,
+    readiness: Readiness,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (contacts, contact_writer) = store();
+    let (directories, directory_writer) = store();
+    let (namespaces, namespace_writer) = store();
+    let (contact_waker, contact_queue) = Waker::new();
+    let (directory_waker, directory_queue) = Waker::new();
+    let (registry, changes) = Registry::new(clock.clone());
+    let world = Arc::new(World {
+        client: client.clone(),
+        clock,
+        environment,
+        hash_key,
+        registry,
+        contacts: contacts.clone(),
+        directories: directories.clone(),
+        namespaces: namespaces.clone(),
+        claims: RwLock::default(),
+        memory: Mutex::default(),
+        contact_waker,
+        directory_waker,
+    });
+
+    let mut background = JoinSet::new();
+    let config = watcher::Config::default;
+    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(report::slim)
+        .reflect(contact_writer);
+    background.spawn(watch_contacts(Arc::clone(&world), contact_events));
+    let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(directory_writer);
+    background.spawn(watch_directories(Arc::clone(&world), directory_events));
+    let namespace_events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(namespace_writer);
+    background.spawn(watch_namespaces(Arc::clone(&world), namespace_events));
+    background.spawn(watch_changes(Arc::clone(&world), changes));
+    for ring in [true, false] {
+        let world = Arc::clone(&world);
+        background.spawn(async move {
+            if ring {
+                world.contact_waker.ring(&world.clock).await;
+            } else {
+                world.directory_waker.ring(&world.clock).await;
+            }
+        });
+    }
+
+    // Nothing is decided before everything that could forbid it was seen once.
+    let listed = async {
+        let _ = contacts.wait_until_ready().await;
+        let _ = directories.wait_until_ready().await;
+        let _ = namespaces.wait_until_ready().await;
+    };
+    let mut shutdown = std::pin::pin!(shutdown);
+    let stopped_early = tokio::select! {
+        () = listed => false,
+        () = &mut shutdown => true,
+    };
+    if !stopped_early {
+        readiness.0.store(true, Ordering::Release);
+        tracing::info!(
+            contacts = contacts.len(),
+            directories = directories.len(),
+            namespaces = namespaces.len(),
+            "everything was listed; the controllers begin"
+        );
+        let passes = futures::future::join(
+            drain(applier(
+                |object, world| Box::pin(resource_directory::reconcile(object, world)),
+                resource_directory::interrupted,
+                Arc::clone(&world),
+                directories,
+                requests(directory_queue),
+                controller::Config::default(),
+            )),
+            drain(applier(
+                |object, world| Box::pin(message_contact::reconcile(object, world)),
+                message_contact::interrupted,
+                Arc::clone(&world),
+                contacts,
+                requests(contact_queue),
+                controller::Config::default(),
+            )),
+        );
+        let mut passes = std::pin::pin!(passes);
+        tokio::select! {
+            _ = &mut passes => {}
+            () = &mut shutdown => {
+                tracing::info!("stopping: calls in flight are awaited, no other begins");
+                world.contact_waker.close();
+                world.directory_waker.close();
+                // Jobs that wait in a lane are told, so that the passes come to their end.
+                tokio::join!(world.registry.close(), passes);
+            }
+        }
+    }
+    background.shutdown().await;
+}
+
+/// Drives the passes; how each one ended was reported already.
+async fn drain<T, E>(ended: impl Stream<Item = Result<T, E>>) {
+    ended.for_each(|_| futures::future::ready(())).await;
+}
+
+/// Keeps the index of claims, and wakes an object when it, or one that it competes with, changes.
+async fn watch_contacts(
+    world: Arc<World>,
+    events: impl Stream<Item = Result<Event<MessageContact>, watcher::Error>>,
+) {
+    let mut known: HashMap<ObjectRef<MessageContact>, Uid> = HashMap::new();
+    let mut listed: BTreeSet<Uid> = BTreeSet::new();
+    let mut events = std::pin::pin!(logged(events, "MessageContact"));
+    while let Ok(Some(event)) = events.try_next().await {
+        match event {
+            Event::Init => listed.clear(),
+            Event::Apply(object) => seen(&world, &mut known, &object),
+            Event::InitApply(object) => {
+                listed.insert(uid_of(&object));
+                seen(&world, &mut known, &object);
+            }
+            Event::Delete(object) => {
+                let key = ObjectRef::from_obj(&object);
+                if known.get(&key) == Some(&uid_of(&object)) {
+                    known.remove(&key);
+                }
+                gone(&world, &uid_of(&object));
+            }
+            Event::InitDone => {
+                let lost = known.extract_if(|_, uid| !listed.contains(uid));
+                for (_, uid) in lost.collect::<Vec<_>>() {
+                    gone(&world, &uid);
+                }
+                listed.clear();
+            }
+        }
+    }
+}
+
+fn seen(
+    world: &World,
+    known: &mut HashMap<ObjectRef<MessageContact>, Uid>,
+    object: &MessageContact,
+) {
+    let (key, uid) = (ObjectRef::from_obj(object), uid_of(object));
+    if let Some(before) = known.insert(key.clone(), uid.clone())
+        && before != uid
+    {
+        gone(world, &before);
+    }
+    let concerned = world.claims_mut().set(&uid, claim_of(object));
+    for other in concerned {
+        world.contact_waker.wake(other);
+    }
+    world.contact_waker.wake(key);
+}
+
+fn gone(world: &World, uid: &Uid) {
+    world.forget(uid);
+    let concerned = world.claims_mut().remove(uid);
+    for other in concerned {
+        world.contact_waker.wake(other);
+    }
+}
+
+/// Wakes a directory when it changes, and its contacts when its spec does.
+async fn watch_directories(
+    world: Arc<World>,
+    events: impl Stream<Item = Result<Event<ResourceDirectory>, watcher::Error>>,
+) {
+    let mut generations: HashMap<String, Option<i64>> = HashMap::new();
+    let mut events = std::pin::pin!(logged(events, "ResourceDirectory"));
+    while let Ok(Some(event)) = events.try_next().await {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) => {
+                let name = object.name_any();
+                let generation = object.metadata.generation;
+                world.directory_waker.wake(ObjectRef::from_obj(&object));
+                if generations.insert(name.clone(), generation) != Some(generation) {
+                    wake_contacts_of(&world, &name);
+                }
+            }
+            Event::Delete(object) => {
+                let name = object.name_any();
+                world.registry.remove(&name);
+                generations.remove(&name);
+                wake_contacts_of(&world, &name);
+            }
+            Event::Init => {}
+            Event::InitDone => {
+                let store = &world.directories;
+                let lost =
+                    generations.extract_if(|name, _| store.get(&ObjectRef::new(name)).is_none());
+                for (name, _) in lost.collect::<Vec<_>>() {
+                    world.registry.remove(&name);
+                    wake_contacts_of(&world, &name);
+                }
+            }
+        }
+    }
+}
+
+fn wake_contacts_of(world: &World, directory: &str) {
+    let contacts = world.claims().of_directory(directory);
+    for contact in contacts {
+        world.contact_waker.wake(contact);
+    }
+}
+
+/// Wakes the contacts of a namespace whose labels changed.
+async fn watch_namespaces(
+    world: Arc<World>,
+    events: impl Stream<Item = Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>>,
+) {
+    let mut labels: BTreeMap<String, Labels> = BTreeMap::new();
+    let mut events = std::pin::pin!(logged(events, "Namespace"));
+    while let Ok(Some(event)) = events.try_next().await {
+        let (Event::Apply(namespace) | Event::InitApply(namespace)) = event else { continue };
+        let name = namespace.name_any();
+        let before = labels.insert(name.clone(), namespace.labels().clone());
+        if before.as_ref() != Some(namespace.labels()) && !world.contacts.is_empty() {
+            let inside = world
+                .contacts
+                .state_filter(|contact| contact.namespace().as_deref() == Some(name.as_str()));
+            for contact in inside {
+                world.contact_waker.wake(ObjectRef::from_obj(contact.as_ref()));
+            }
+        }
+    }
+}
+
+/// Wakes the objects that a change in the cloud concerns.
+async fn watch_changes(world: Arc<World>, mut changes: Changes) {
+    while let Some((name, changed)) = changes.next().await {
+        let late = world.clock.now().saturating_add(COUNTS_LATE_BY);
+        let directory: ObjectRef<ResourceDirectory> = ObjectRef::new(&name);
+        if changed.everything {
+            world.directory_waker.wake(directory);
+            wake_contacts_of(&world, &name);
+            continue;
+        }
+        if let Ok(late) = late {
+            world.directory_waker.wake_by(directory, late);
+        }
+        let Some(runtime) = world.directory(&name) else { continue };
+        let identity = runtime.with_snapshot(|snapshot| snapshot.identity().cloned());
+        let directories: Vec<_> =
+            identity.into_iter().map(|identity| identity.directory_id).collect();
+        let concerned: BTreeSet<_> = {
+            let claims = world.claims();
+            let holding = changed.ids.iter().flat_map(|id| claims.holding(id, &directories));
+            let wanting = changed.names.iter().flat_map(|folded| claims.wanting(&name, folded));
+            let wanting = wanting.map(|(_, object)| object);
+            holding.chain(wanting).map(|object| (object.namespace.clone(), object.name)).collect()
+        };
+        for (namespace, name) in concerned {
+            let object = ObjectRef::new(&name).within(&namespace.unwrap_or_default());
+            world.contact_waker.wake(object);
+        }
+    }
+}
+
+/// A watch that broke is begun again by kube; it is only told.
+fn logged<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    kind: &'static str,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
+    events.filter_map(move |event| {
+        let event = match event {
+            Ok(event) => Some(Ok(event)),
+            Err(_) => {
+                tracing::warn!(kind, "a watch ended; it is begun again");
+                None
+            }
+        };
+        futures::future::ready(event)
+    })
+}
+
+/// Pauses between two tries of a watch: short at first, so that a forced relist is not felt.
+struct Patience {
+    next: Duration,
+}
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(15);
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { next: Self::FIRST }
+    }
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        Some(pause)
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}

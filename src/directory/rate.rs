@@ -1,0 +1,160 @@
+//! How fast a directory is called: a token bucket whose rate gives way when the API says so.
+//!
+//! ```text
+//!  rate
+//!  ceiling ........................................./----
+//!                                                 _/
+//!  peak  ----+              ______-------_______-/
+//!            |          _--
+//!            |       _-
+//!  0.7 peak  +------
+//!            refused                    10 s            -> time
+//! ```
+//! The curve is CUBIC's (RFC 9438) made free of scale: steep at first, flat around the rate that
+//! was refused last, steep again when that rate turns out to be fine.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Most that a pause or a debt of tokens may lie ahead: the longest hint the API gives. More can
+/// only come from a clock that was set back.
+pub(super) const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(120);
+
+/// How many calls may go, and when the next one may.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rate {
+    /// Calls per second that are never exceeded.
+    ceiling: f64,
+    tokens: f64,
+    /// Up to when tokens were filled in; ahead of now during a pause, in which none come.
+    filled_at: Timestamp,
+    reduction: Option<Reduction>,
+}
+
+/// The rate was refused and is on its way back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Reduction {
+    began_at: Timestamp,
+    /// The rate that was refused, in calls per second.
+    peak: f64,
+    /// A call was accepted since, so that another refusal is news about the rate.
+    proven: bool,
+}
+
+impl Rate {
+    /// What is left of the rate after a refusal. Source: RFC 9438, section 4.6.
+    const DECREASE: f64 = 0.7;
+    /// Seconds until the refused rate is tried again. At 5 calls a second this is a refusal in
+    /// about sixty calls; half of it would double the refusals and gain 2 % of throughput.
+    const RECOVERY_SECONDS: f64 = 10.0;
+    /// Slowest rate, in calls per second: below it nobody could tell slow from stuck.
+    const SLOWEST: f64 = 0.2;
+    /// Calls that may go at once after a rest: a change, its read-back and its verification.
+    const BURST_MIN: f64 = 3.0;
+    /// The same in seconds of the rate, so that an outsider who holds the directory for a moment
+    /// costs no throughput at high rates.
+    const BURST_SECONDS: f64 = 0.3;
+    /// Tokens that only a user's change may take, so that a backlog never makes it wait for one.
+    pub(super) const RESERVE: f64 = 1.0;
+
+    /// A full bucket at the ceiling, which is at least one call per second.
+    #[must_use]
+    pub(super) fn new(ceiling: u32, now: Timestamp) -> Self {
+        let ceiling = f64::from(ceiling.max(1));
+        Self { ceiling, tokens: burst(ceiling), filled_at: now, reduction: None }
+    }
+
+    /// Changes the ceiling.
+    pub(super) fn set_ceiling(&mut self, ceiling: u32, now: Timestamp) {
+        self.fill(now);
+        self.ceiling = f64::from(ceiling.max(1));
+    }
+
+    /// Calls per second at this time.
+    #[must_use]
+    pub(super) fn per_second(&self, now: Timestamp) -> f64 {
+        let Some(Reduction { began_at, peak, .. }) = self.reduction else { return self.ceiling };
+        let seconds = now.duration_since(began_at).as_secs_f64().max(0.0);
+        let from_peak = seconds / Self::RECOVERY_SECONDS - 1.0;
+        let rate = peak * (1.0 + (1.0 - Self::DECREASE) * from_peak.powi(3));
+        rate.max(Self::SLOWEST).min(self.ceiling)
+    }
+
+    /// When the rate is back at its ceiling; `None` if it is there.
+    #[must_use]
+    pub(super) fn recovered_at(&self) -> Option<Timestamp> {
+        let Reduction { began_at, peak, .. } = self.reduction?;
+        let above_peak = (self.ceiling / peak - 1.0) / (1.0 - Self::DECREASE);
+        let seconds = Self::RECOVERY_SECONDS * (1.0 + above_peak.cbrt());
+        Some(after(began_at, seconds.max(0.0)))
+    }
+
+    /// When a call may go that leaves `reserve` tokens behind.
+    #[must_use]
+    pub(super) fn ready_at(&self, reserve: f64, now: Timestamp) -> Timestamp {
+        let mut filled = self.clone();
+        filled.fill(now);
+        let missing = 1.0 + reserve - filled.tokens;
+        if missing <= 1e-9 {
+            return now;
+        }
+        after(filled.filled_at.max(now), missing / filled.per_second(now))
+    }
+
+    /// A call goes.
+    pub(super) fn take(&mut self, now: Timestamp) {
+        self.fill(now);
+        self.tokens -= 1.0;
+    }
+
+    /// A call that was let go was not made.
+    pub(super) fn give_back(&mut self) {
+        self.tokens += 1.0;
+    }
+
+    /// A call was not refused for its rate.
+    pub(super) fn accepted(&mut self, now: Timestamp) {
+        if self.recovered_at().is_some_and(|at| at <= now) {
+            self.reduction = None;
+        }
+        if let Some(reduction) = &mut self.reduction {
+            reduction.proven = true;
+        }
+    }
+
+    /// A call was refused for its rate, and none goes before `until`.
+    ///
+    /// The rate is lowered once: refusals in a row, without an accepted call between them, say that
+    /// the window is still shut and nothing new about the rate.
+    pub(super) fn refused(&mut self, now: Timestamp, until: Timestamp) {
+        self.fill(now);
+        if self.reduction.is_none_or(|reduction| reduction.proven) {
+            let peak = self.per_second(now).max(Self::SLOWEST / Self::DECREASE);
+            self.reduction = Some(Reduction { began_at: now, peak, proven: false });
+        }
+        self.tokens = 1.0;
+        self.filled_at = until.max(now);
+    }
+
+    fn fill(&mut self, now: Timestamp) {
+        if self.filled_at.duration_since(now) > AHEAD_MAX {
+            self.filled_at = now;
+        }
+        let seconds = now.duration_since(self.filled_at).as_secs_f64();
+        if seconds > 0.0 {
+            let rate = self.per_second(now);
+            self.tokens = (self.tokens + seconds * rate).min(burst(rate));
+            self.filled_at = now;
+        }
+    }
+}
+
+/// Most tokens at that rate.
+fn burst(per_second: f64) -> f64 {
+    (per_second * Rate::BURST_SECONDS).max(Rate::BURST_MIN)
+}
+
+/// That many seconds later.
+pub(super) fn after(time: Timestamp, seconds: f64) -> Timestamp {
+    let by = SignedDuration::try_from_secs_f64(seconds).unwrap_or(AHEAD_MAX);
+    time.saturating_add(by).unwrap_or(Timestamp::MAX)
+}

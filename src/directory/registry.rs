@@ -1,0 +1,237 @@
+//! All directories, by the name of their ResourceDirectory object.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::SignedDuration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::worker::{Command, Settings, Worker};
+use super::{Directory, Shared};
+use crate::clock::Clock;
+use crate::cloud::{BuildError, Client, Credentials};
+use crate::domain::access::Endpoint;
+use crate::domain::snapshot::Changed;
+
+/// How a directory is reached and how hard it is worked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the API is.
+    pub endpoint: Endpoint,
+    /// Where the keys come from.
+    pub credentials: Credentials,
+    /// Wait between two lists.
+    pub poll_interval: SignedDuration,
+    /// Calls per second that are never exceeded; at least 1.
+    pub requests_per_second: u32,
+}
+
+/// The directories that this process works on. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    outbox: Arc<Outbox>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<String, Entry>,
+    workers: JoinSet<()>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    directory: Directory,
+    config: Config,
+}
+
+impl Registry {
+    /// No directory yet, and the one stream of what changes in any of them.
+    #[must_use]
+    pub fn new(clock: Clock) -> (Self, Changes) {
+        let outbox = Arc::new(Outbox::default());
+        let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
+        (Self { inner: Arc::new(Inner { clock, outbox, state: Mutex::default() }) }, changes)
+    }
+
+    /// Starts the directory, or gives the running one its new configuration; with the same
+    /// configuration nothing happens. MUST be called within a tokio runtime.
+    ///
+    /// After other credentials or another endpoint no job's call is made before the API has told
+    /// which directory they reach. What was known is forgotten if that is another one.
+    /// After [`Self::close`] the directory is a closed one.
+    ///
+    /// # Errors
+    /// No client can be made of the configuration; a running directory goes on as it was.
+    pub fn ensure(&self, name: &str, config: Config) -> Result<Directory, BuildError> {
+        let mut state = self.state();
+        while state.workers.try_join_next().is_some() {}
+        if let Some(entry) = state.entries.get_mut(name)
+            && !entry.directory.commands.is_closed()
+        {
+            if entry.config != config {
+                entry.configure(config)?;
+            }
+            return Ok(entry.directory.clone());
+        }
+
+        let Config { endpoint, credentials, poll_interval, requests_per_second } = config.clone();
+        let client = Client::new(endpoint, credentials)?;
+        let shared = Arc::new(Shared::new(name.to_owned(), Arc::clone(&self.inner.outbox)));
+        let (commands, received) = mpsc::unbounded_channel();
+        let directory = Directory { shared: Arc::clone(&shared), commands };
+        if !state.closed {
+            let clock = self.inner.clock.clone();
+            let worker =
+                Worker::new(shared, clock, client, received, poll_interval, requests_per_second);
+            state.workers.spawn(worker.run());
+            let entry = Entry { directory: directory.clone(), config };
+            state.entries.insert(name.to_owned(), entry);
+        }
+        Ok(directory)
+    }
+
+    /// The directory of that name, if it was started.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Directory> {
+        self.state().entries.get(name).map(|entry| entry.directory.clone())
+    }
+
+    /// Stops the directory. A call in flight ends and is recorded; no other begins.
+    pub fn remove(&self, name: &str) {
+        if let Some(entry) = self.state().entries.remove(name) {
+            entry.close();
+        }
+    }
+
+    /// Stops all directories. No call begins after this was called; returns when the calls in
+    /// flight have ended and are recorded, and [`Changes`] ends then.
+    pub async fn close(&self) {
+        let mut workers = {
+            let mut state = self.state();
+            state.closed = true;
+            for (_, entry) in state.entries.drain() {
+                entry.close();
+            }
+            std::mem::take(&mut state.workers)
+        };
+        while workers.join_next().await.is_some() {}
+        self.inner.outbox.close();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn configure(&mut self, config: Config) -> Result<(), BuildError> {
+        let elsewhere = self.config.endpoint != config.endpoint;
+        let reconnect = elsewhere || self.config.credentials != config.credentials;
+        let client = if reconnect {
+            Some(Client::new(config.endpoint.clone(), config.credentials.clone())?)
+        } else {
+            None
+        };
+        let settings = Settings {
+            client,
+            elsewhere,
+            poll_interval: config.poll_interval,
+            requests_per_second: config.requests_per_second,
+        };
+        // A worker that is gone is replaced by the next `ensure`.
+        let _ = self.directory.commands.send(Command::Configure(settings));
+        self.config = config;
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.directory.shared.closed.store(true, Ordering::Release);
+        // A worker that is gone needs no waking.
+        let _ = self.directory.commands.send(Command::Close);
+    }
+}
+
+/// What changed in any directory: nothing is lost, and who changes something never waits. What
+/// changes in one directory before it is taken is put together.
+#[derive(Debug)]
+pub struct Changes {
+    outbox: Arc<Outbox>,
+    taken: VecDeque<(String, Changed)>,
+}
+
+impl Changes {
+    /// The name of a directory and what changed in it; waits until there is something. `None` after
+    /// [`Registry::close`]. Nothing is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<(String, Changed)> {
+        loop {
+            if let Some(change) = self.taken.pop_front() {
+                return Some(change);
+            }
+            let closed = {
+                let mut waiting = self.outbox.waiting();
+                self.taken.extend(waiting.changed.drain());
+                waiting.closed
+            };
+            if self.taken.is_empty() {
+                if closed {
+                    return None;
+                }
+                self.outbox.filled.notified().await;
+            }
+        }
+    }
+}
+
+/// Changes that wait to be taken.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<Letters>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    changed: HashMap<String, Changed>,
+    closed: bool,
+}
+
+impl Outbox {
+    pub(super) fn put(&self, name: &str, changed: Changed) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        match waiting.changed.get_mut(name) {
+            Some(known) => {
+                let Changed { ids, names, everything } = changed;
+                known.ids.extend(ids);
+                known.names.extend(names);
+                known.everything |= everything;
+            }
+            None => {
+                waiting.changed.insert(name.to_owned(), changed);
+            }
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn close(&self) {
+        self.waiting().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Letters> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

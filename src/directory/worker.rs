@@ -1,0 +1,426 @@
+//! The only loop of a directory.
+//!
+//! ```text
+//!   commands --> lane --> decide on the snapshot --> call --> record --> tell who waits
+//!     polls -----^                                              |
+//!                                                               +--> Changes, Health
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use super::lane::{Granted, Lane, Next, Priority, Refusal};
+use super::polls::{Identity, Poll, Polls};
+use super::{Connection, Load, NotListed, Outcome, Shared};
+use crate::clock::Clock;
+use crate::cloud::Client;
+use crate::domain::call::{Action, Call, CallError, FailureClass, Reply};
+use crate::domain::snapshot::{Changed, Snapshot};
+
+/// What the handles ask of the worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    Perform(Job),
+    Relist(ListWaiter),
+    Configure(Settings),
+    /// Wakes the worker up, so that it sees that it is closed.
+    Close,
+}
+
+/// One call that somebody wants made.
+pub(super) struct Job {
+    pub(super) priority: Priority,
+    pub(super) decide: Box<dyn FnMut(&Snapshot, Timestamp) -> Option<Call> + Send>,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("priority", &self.priority).finish_non_exhaustive()
+    }
+}
+
+/// How a directory is called from now on.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The client, if the endpoint or the keys changed.
+    pub(super) client: Option<Client>,
+    /// The endpoint changed: nothing that is known holds there.
+    pub(super) elsewhere: bool,
+    pub(super) poll_interval: SignedDuration,
+    pub(super) requests_per_second: u32,
+}
+
+type ListWaiter = oneshot::Sender<Result<(), NotListed>>;
+
+/// What takes turns in the lane.
+#[derive(Debug)]
+enum Work {
+    Job(Job),
+    Poll(Poll),
+}
+
+/// One task per directory.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    clock: Clock,
+    client: Client,
+    commands: mpsc::UnboundedReceiver<Command>,
+    lane: Lane<Work>,
+    polls: Polls,
+    /// Wait for the list under way, and for the one after it.
+    list_waiters: Vec<ListWaiter>,
+    next_list_waiters: Vec<ListWaiter>,
+    /// The last turn was a page's. While the first list is under way it takes every other turn.
+    page_was_last: bool,
+    /// The identity is asked because a call got an answer about its keys.
+    doubted: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        client: Client,
+        commands: mpsc::UnboundedReceiver<Command>,
+        poll_interval: SignedDuration,
+        requests_per_second: u32,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            shared,
+            clock,
+            client,
+            commands,
+            lane: Lane::new(requests_per_second, now),
+            polls: Polls::new(poll_interval, now),
+            list_waiters: Vec::new(),
+            next_list_waiters: Vec::new(),
+            page_was_last: false,
+            doubted: false,
+        }
+    }
+
+    /// Runs until the directory is closed or nobody holds it. Whoever still waits then is told so
+    /// by the end of their channel.
+    pub(super) async fn run(mut self) {
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            if self.shared.is_closed() {
+                return;
+            }
+            let now = self.clock.now();
+            self.queue_polls(now);
+            self.publish(now);
+            let next = if self.polls.is_confirmed() {
+                self.lane.next(now)
+            } else {
+                self.lane.next_of_first(now)
+            };
+            let until = match next {
+                Next::Grant(granted) => {
+                    self.take_turn(granted, now).await;
+                    continue;
+                }
+                Next::Wait(until) => Some(until),
+                Next::Idle => None,
+            };
+            let wake_at = [until, self.poll_due_at(now), self.lane.rate().recovered_at()];
+            let wake_at = wake_at.into_iter().flatten().filter(|at| *at > now).min();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                () = self.clock.sleep_until(wake_at.unwrap_or(Timestamp::MAX)) => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Perform(job) => match self.polls.identity() {
+                Identity::Refused(error) => {
+                    let _ = job.reply.send(Outcome::NotConnected(error.clone()));
+                }
+                Identity::Unknown | Identity::Confirmed { .. } => {
+                    self.lane.push(job.priority, Work::Job(job));
+                }
+            },
+            Command::Relist(waiter) => match self.polls.identity() {
+                Identity::Refused(error) => {
+                    let _ = waiter.send(Err(NotListed::Failed(error.clone())));
+                }
+                Identity::Unknown | Identity::Confirmed { .. } => {
+                    self.next_list_waiters.push(waiter);
+                }
+            },
+            Command::Configure(settings) => self.configure(settings),
+            Command::Close => {}
+        }
+    }
+
+    fn configure(&mut self, settings: Settings) {
+        let Settings { client, elsewhere, poll_interval, requests_per_second } = settings;
+        let now = self.clock.now();
+        self.polls.set_interval(poll_interval, now);
+        self.lane.set_ceiling(requests_per_second, now);
+        let Some(client) = client else { return };
+        self.client = client;
+        self.polls.reconnect(elsewhere, now);
+        self.next_list_waiters.append(&mut self.list_waiters);
+        let mut snapshot = self.shared.snapshot_mut();
+        snapshot.abandon_list();
+        if elsewhere {
+            *snapshot = Snapshot::default();
+        }
+        drop(snapshot);
+        self.connect(Connection::Connecting);
+    }
+
+    fn poll_due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.polls.due_at(!self.next_list_waiters.is_empty(), now)
+    }
+
+    /// The identity goes before all else, as nothing may be sent to a directory that is not known
+    /// to be the right one. The first list takes every other turn, later ones that of a poll.
+    fn queue_polls(&mut self, now: Timestamp) {
+        let first_list = self.polls.is_confirmed() && !self.polls.listed();
+        if first_list && self.page_was_last && !self.lane.is_empty() {
+            return;
+        }
+        match self.polls.next(!self.next_list_waiters.is_empty(), now) {
+            Some(Poll::Page) if !first_list => {
+                self.lane.push(Priority::Poll, Work::Poll(Poll::Page));
+            }
+            Some(poll) => self.lane.push_first(Work::Poll(poll)),
+            None => {}
+        }
+    }
+
+    async fn take_turn(&mut self, mut granted: Granted<Work>, now: Timestamp) {
+        self.page_was_last = matches!(granted.item, Work::Poll(Poll::Page));
+        let call = match &mut granted.item {
+            Work::Job(job) if job.reply.is_closed() => None,
+            Work::Job(job) => (job.decide)(&self.shared.snapshot(), now),
+            Work::Poll(Poll::Identity) => Some(Call::GetResourceDirectory),
+            // Put into the lane before the keys changed.
+            Work::Poll(Poll::Page) if !self.polls.is_confirmed() => None,
+            Work::Poll(Poll::Page) => Some(self.next_page(now)),
+        };
+        let Some(call) = call.filter(|_| !self.shared.is_closed()) else {
+            self.lane.unsent();
+            match granted.into_item() {
+                Work::Job(job) => {
+                    let closed = self.shared.is_closed();
+                    // Nobody may be listening any more.
+                    let _ =
+                        job.reply.send(if closed { Outcome::Closed } else { Outcome::Overtaken });
+                }
+                Work::Poll(poll) => self.polls.unqueued(poll),
+            }
+            return;
+        };
+
+        let result = self.client.send(&call, now).await;
+
+        let now = self.clock.now();
+        log(&self.shared.name, &call, &result);
+        let another = self.is_another_directory(&result);
+        let changed = self.shared.snapshot_mut().record(&call, &result, now);
+        self.shared.emit(changed);
+        let work = match refusal(&result) {
+            Some(refusal) => self.lane.refused(granted, refusal, now, random()),
+            None => {
+                self.lane.ended(was_answered(&result), now);
+                Some(granted.into_item())
+            }
+        };
+        match work {
+            // Refused: it goes again.
+            None => {}
+            Some(Work::Job(job)) => {
+                if let Err(error) = &result
+                    && is_about_keys(error)
+                {
+                    self.doubted |= self.polls.doubt_identity(now);
+                }
+                // Nobody may be listening any more.
+                let _ = job.reply.send(Outcome::Done(result));
+            }
+            Some(Work::Poll(poll)) => {
+                self.polls.unqueued(poll);
+                match (poll, result) {
+                    (Poll::Identity, Ok(_)) => self.identity_told(another, now),
+                    (Poll::Page, Ok(_)) => self.page_came(now),
+                    (_, Err(error)) => self.poll_failed(poll, error, now),
+                }
+            }
+        }
+    }
+
+    /// The call for the next page. A list begins when its first page is asked for.
+    fn next_page(&mut self, now: Timestamp) -> Call {
+        let mut snapshot = self.shared.snapshot_mut();
+        if let Some(page @ 2..) = snapshot.next_page().filter(|_| self.polls.listing()) {
+            return Call::ListMessageContacts { page };
+        }
+        snapshot.begin_list(now);
+        drop(snapshot);
+        self.polls.list_begun();
+        self.list_waiters.append(&mut self.next_list_waiters);
+        Call::ListMessageContacts { page: 1 }
+    }
+
+    fn is_another_directory(&self, result: &Result<Reply, CallError>) -> bool {
+        let Ok(Reply::Directory(told)) = result else { return false };
+        let snapshot = self.shared.snapshot();
+        snapshot.identity().is_some_and(|known| known.directory_id != told.directory_id)
+    }
+
+    fn identity_told(&mut self, another: bool, now: Timestamp) {
+        self.polls.identity_told(another, now);
+        if std::mem::take(&mut self.doubted) {
+            self.shared.emit(Changed { everything: true, ..Changed::default() });
+        }
+        // A list that failed is not put right by an identity that is told.
+        let list_failed = matches!(
+            &self.shared.health.borrow().connection,
+            Connection::Failed(error) if error.action == Action::ListMessageContacts
+        );
+        if another || !list_failed {
+            let listed = self.polls.listed();
+            self.connect(if listed { Connection::Connected } else { Connection::Connecting });
+        }
+    }
+
+    fn page_came(&mut self, now: Timestamp) {
+        let snapshot = self.shared.snapshot();
+        let under_way = snapshot.next_page().is_some();
+        let complete = snapshot.last_list_was_complete();
+        drop(snapshot);
+        if under_way {
+            return;
+        }
+        if !complete {
+            // It says nothing of what it lacks: those who wait get the next one.
+            self.next_list_waiters.append(&mut self.list_waiters);
+            self.polls.failed(now, random());
+            return;
+        }
+        self.polls.list_complete(now, random());
+        for waiter in self.list_waiters.drain(..) {
+            let _ = waiter.send(Ok(()));
+        }
+        self.connect(Connection::Connected);
+    }
+
+    fn poll_failed(&mut self, poll: Poll, error: CallError, now: Timestamp) {
+        self.shared.snapshot_mut().abandon_list();
+        if poll == Poll::Page && is_about_keys(&error) {
+            self.polls.doubt_identity(now);
+        }
+        self.polls.failed(now, random());
+        for waiter in self.list_waiters.drain(..).chain(self.next_list_waiters.drain(..)) {
+            let _ = waiter.send(Err(NotListed::Failed(error.clone())));
+        }
+        if poll == Poll::Identity {
+            self.doubted = false;
+            self.polls.identity_refused(error.clone());
+            for work in self.lane.drain() {
+                match work {
+                    Work::Job(job) => {
+                        let _ = job.reply.send(Outcome::NotConnected(error.clone()));
+                    }
+                    Work::Poll(poll) => self.polls.unqueued(poll),
+                }
+            }
+        }
+        // That others use the directory, or that it is slow, is no failure of the connection.
+        if !matches!(error.class, FailureClass::Conflict | FailureClass::Throttled) {
+            self.connect(Connection::Failed(error));
+        }
+    }
+
+    /// Tells where the connection stands; everybody is told to try again once it is there.
+    fn connect(&self, connection: Connection) {
+        let now_connected = connection == Connection::Connected;
+        let changed = self.shared.health.send_if_modified(|health| {
+            let changed = !is_alike(&health.connection, &connection);
+            if changed {
+                health.connection = connection;
+                health.connected_once |= now_connected;
+            }
+            changed
+        });
+        if changed && now_connected {
+            self.shared.emit(Changed { everything: true, ..Changed::default() });
+        }
+    }
+
+    fn publish(&self, now: Timestamp) {
+        let throttled = self.lane.rate().recovered_at().is_some_and(|at| at > now);
+        self.shared.health.send_if_modified(|health| {
+            let changed = health.throttled != throttled;
+            health.throttled = throttled;
+            changed
+        });
+        let load = Load {
+            waiting: self.lane.waiting(),
+            calls_per_second: self.lane.rate().per_second(now),
+        };
+        *self.shared.load.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
+    }
+}
+
+/// A number from 0 to 1.
+fn random() -> f64 {
+    // The first 32 bits of a version 4 uuid are all random.
+    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+}
+
+/// Whether the call was not executed and is to be tried again.
+fn refusal(result: &Result<Reply, CallError>) -> Option<Refusal> {
+    let error = result.as_ref().err()?;
+    match error.class {
+        FailureClass::Conflict => Some(Refusal::Conflict),
+        FailureClass::Throttled => Some(Refusal::Throttled { hint: error.retry_after }),
+        _ => None,
+    }
+}
+
+/// Whether the API was heard at all.
+fn was_answered(result: &Result<Reply, CallError>) -> bool {
+    let class = result.as_ref().err().map(|error| error.class);
+    !matches!(class, Some(FailureClass::Unavailable | FailureClass::OutcomeUnknown))
+}
+
+fn is_about_keys(error: &CallError) -> bool {
+    matches!(
+        error.class,
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock
+    )
+}
+
+/// Whether both say the same; two requests that failed alike do.
+fn is_alike(one: &Connection, other: &Connection) -> bool {
+    match (one, other) {
+        (Connection::Failed(one), Connection::Failed(other)) => {
+            (one.action, one.class, &one.code) == (other.action, other.class, &other.code)
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn log(directory: &str, call: &Call, result: &Result<Reply, CallError>) {
+    let action = call.action().as_str();
+    match result {
+        Ok(_) => tracing::debug!(directory, action, "call answered"),
+        Err(error) => tracing::debug!(directory, action, %error, "call failed"),
+    }
+}

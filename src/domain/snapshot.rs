@@ -1,0 +1,388 @@
+//! What is known of one resource directory: the answers of its calls, put together.
+//!
+//! ```text
+//!              list, get                    write sent
+//!   (unknown) ----------->  read  ------------------------->  unread
+//!       ^                    ^  ^                               |
+//!       |   list lacks it    |  +------------ get, list -------+
+//!   unlisted <---------------+                                  |
+//!       |                      get: not found                   |
+//!       +------------------------> gone <-----------------------+
+//! ```
+//! Nothing is decided from an unread contact, and nothing is decided gone from a list alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::call::{
+    Call, CallError, DeletionState, DirectoryIdentity, FailureClass, Page, Reply, Target,
+};
+use super::contact::{ContactId, ContactName, ContactStatus, MemberId, ObservedContact};
+
+/// What is known of one resource directory.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    identity: Option<DirectoryIdentity>,
+    entries: BTreeMap<ContactId, Entry>,
+    ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
+    gone: BTreeMap<ContactId, Timestamp>,
+    lists: Lists,
+    pass: Option<ListPass>,
+    /// The last list ended before it was complete.
+    list_broken: bool,
+}
+
+/// What is known of one contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The contact as last shown, or as sent if it was never shown.
+    pub contact: Arc<ObservedContact>,
+    /// A change was sent since: it must be read before anything is decided. A contact that was
+    /// just added counts as read: the API's answer says that it has what was sent, and the next
+    /// list looks. A read after each of a thousand creates would double their time.
+    pub unread: bool,
+    /// The values that wait for confirmation, if they were asked for since the last write.
+    pub pending: Option<Vec<Target>>,
+    /// The last answer about its deletion.
+    pub deletion: Option<Deletion>,
+}
+
+/// The last answer about the deletion of a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// What it said.
+    pub state: DeletionState,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+/// When the last two complete lists began. A list that began after a moment has seen everything
+/// that was done before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// The last one.
+    pub last: Option<Timestamp>,
+    /// The one before it.
+    pub before: Option<Timestamp>,
+}
+
+/// A list of all pages under way.
+#[derive(Debug)]
+struct ListPass {
+    begun_at: Timestamp,
+    next_page: u32,
+    /// Contacts that its pages showed.
+    found: BTreeSet<ContactId>,
+    /// Contacts that something was learnt of since it began: that its pages lack them says nothing.
+    touched: BTreeSet<ContactId>,
+    /// How many contacts there are, as the last page said.
+    total: u32,
+    /// The directory shrank meanwhile. Later contacts moved to pages that were read before, so that
+    /// a contact the pages lack may well be there.
+    shrank: bool,
+}
+
+/// Whose knowledge changed, for waking the objects that depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Contacts that changed, came or went.
+    pub ids: BTreeSet<ContactId>,
+    /// Folded names that were taken or set free.
+    pub names: BTreeSet<String>,
+    /// Something that concerns every contact of the directory.
+    pub everything: bool,
+}
+
+impl Changed {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.names.is_empty() && !self.everything
+    }
+}
+
+/// What one object can see of a contact id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// The directory knows the contact.
+    Known(Entry),
+    /// The last list lacks it; only a Get can tell that it is gone.
+    Unlisted,
+    /// A Get said that it does not exist.
+    Gone,
+}
+
+impl Snapshot {
+    /// Most pages of one list; a longer one is a fault of the other side.
+    const PAGES_MAX: u32 = 1000;
+
+    /// The directory, once it was asked for.
+    #[must_use]
+    pub fn identity(&self) -> Option<&DirectoryIdentity> {
+        self.identity.as_ref()
+    }
+
+    /// When the last complete lists began.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        self.lists
+    }
+
+    /// What is known of the contact of that id.
+    #[must_use]
+    pub fn sight(&self, id: &ContactId) -> Sight {
+        match self.entries.get(id) {
+            Some(entry) => Sight::Known(entry.clone()),
+            None if self.gone.contains_key(id) => Sight::Gone,
+            None => Sight::Unlisted,
+        }
+    }
+
+    /// Contacts whose name is this one, letter case aside.
+    pub fn namesakes(&self, name: &ContactName) -> impl Iterator<Item = &Entry> {
+        let ids = self.ids_by_folded_name.get(&name.folded());
+        ids.into_iter().flatten().filter_map(|id| self.entries.get(id))
+    }
+
+    /// All contacts.
+    pub fn contacts(&self) -> impl ExactSizeIterator<Item = &ObservedContact> {
+        self.entries.values().map(|entry| entry.contact.as_ref())
+    }
+
+    /// Begins to list all pages; the first page is number 1. A pass under way is dropped.
+    pub fn begin_list(&mut self, now: Timestamp) {
+        self.pass = Some(ListPass {
+            begun_at: now,
+            next_page: 1,
+            found: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            total: 0,
+            shrank: false,
+        });
+    }
+
+    /// The page to ask for next; `None` when no list is under way.
+    #[must_use]
+    pub fn next_page(&self) -> Option<u32> {
+        self.pass.as_ref().map(|pass| pass.next_page)
+    }
+
+    /// Whether the list that ended last was complete. One that was not has shown some contacts, but
+    /// says nothing of those it lacks, and is not among [`Self::lists`].
+    #[must_use]
+    pub fn last_list_was_complete(&self) -> bool {
+        !self.list_broken
+    }
+
+    /// Gives up the list under way, for instance after a failure. What was known stays.
+    pub fn abandon_list(&mut self) {
+        self.pass = None;
+    }
+
+    /// Takes in how a call ended. `now` is when the answer came; calls MUST NOT overlap, so that
+    /// every answer is newer than all before it. Another directory than the one known before makes
+    /// everything forgotten.
+    pub fn record(
+        &mut self,
+        call: &Call,
+        result: &Result<Reply, CallError>,
+        now: Timestamp,
+    ) -> Changed {
+        let mut changed = Changed::default();
+        match (call, result) {
+            (Call::GetResourceDirectory, Ok(Reply::Directory(identity))) => {
+                let known = self.identity.as_ref().map(|known| &known.directory_id);
+                if known.is_some_and(|known| *known != identity.directory_id) {
+                    *self = Self::default();
+                }
+                changed.everything = self.identity.as_ref() != Some(identity);
+                self.identity = Some(identity.clone());
+            }
+            (Call::ListMessageContacts { page }, Ok(Reply::Contacts(contacts))) => {
+                self.record_page(*page, contacts, &mut changed);
+            }
+            (Call::AddMessageContact(new), Ok(Reply::Added(id))) => {
+                let contact = ObservedContact {
+                    id: id.clone(),
+                    name: new.name.clone(),
+                    email: Some(new.email.clone()),
+                    phone: new.phone.clone(),
+                    title: new.title.as_str().to_owned(),
+                    message_types: new.message_types.iter().map(|t| t.as_str().into()).collect(),
+                    members: BTreeSet::<MemberId>::new(),
+                    status: ContactStatus::Verifying,
+                };
+                self.insert(contact, &mut changed);
+            }
+            (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
+                self.insert(contact.clone(), &mut changed);
+            }
+            (
+                Call::GetMessageContact(id),
+                Err(CallError { class: FailureClass::ContactNotFound, .. }),
+            ) => {
+                self.remove(id, &mut changed);
+                if self.gone.insert(id.clone(), now).is_none() {
+                    changed.ids.insert(id.clone());
+                }
+            }
+            (Call::DeleteMessageContact { id, .. }, Ok(Reply::Deletion(state)))
+            | (Call::GetMessageContactDeletionStatus(id), Ok(Reply::Deletion(state))) => {
+                if *state != DeletionState::Deleting {
+                    self.mark_unread(id, &mut changed);
+                }
+                self.set_deletion(id, state, now, &mut changed);
+            }
+            (
+                Call::ListMessageContactVerifications { id, page },
+                Ok(Reply::Verifications(targets)),
+            ) => {
+                if let Some(entry) = self.entries.get_mut(id) {
+                    let earlier = entry.pending.take().filter(|_| *page > 1).unwrap_or_default();
+                    entry.pending = Some([earlier, targets.items.clone()].concat());
+                }
+            }
+            (call, Ok(_)) if !call.action().is_read() => {
+                if let Some(id) = call.contact_id() {
+                    self.mark_unread(id, &mut changed);
+                }
+            }
+            (call, Err(error)) => {
+                let look_again = matches!(
+                    error.class,
+                    FailureClass::OutcomeUnknown
+                        | FailureClass::ContactNotFound
+                        | FailureClass::NothingPending
+                        | FailureClass::WrongState
+                );
+                if let (true, Some(id)) = (look_again, call.contact_id()) {
+                    self.mark_unread(id, &mut changed);
+                }
+            }
+            (_, Ok(_)) => {}
+        }
+        changed
+    }
+
+    fn record_page(&mut self, page: u32, contacts: &Page<ObservedContact>, changed: &mut Changed) {
+        let Some(mut pass) = self.pass.take_if(|pass| pass.next_page == page) else { return };
+        let found_before = pass.found.len();
+        pass.found.extend(contacts.items.iter().map(|contact| contact.id.clone()));
+        for contact in &contacts.items {
+            self.insert(contact.clone(), changed);
+        }
+        pass.shrank |= contacts.total < pass.total;
+        pass.total = contacts.total;
+        pass.next_page += 1;
+        // Contacts that are added meanwhile may push others to a later page, so that one is shown
+        // twice: only different ones count. A page without a new one ends the list, or a total that
+        // is wrong would never let it end.
+        let total = usize::try_from(contacts.total).unwrap_or(usize::MAX);
+        let all_found = pass.found.len() >= total && total >= contacts.items.len();
+        if all_found || pass.found.len() == found_before {
+            self.finish_list(pass, changed);
+        } else if pass.next_page > Self::PAGES_MAX {
+            self.list_broken = true;
+        } else {
+            self.pass = Some(pass);
+        }
+    }
+
+    fn finish_list(&mut self, pass: ListPass, changed: &mut Changed) {
+        let ListPass { begun_at, next_page: _, found, touched, total: _, shrank } = pass;
+        self.list_broken = shrank;
+        if shrank {
+            return;
+        }
+        let known = |id: &&ContactId| found.contains(*id) || touched.contains(*id);
+        let missing: Vec<ContactId> =
+            self.entries.keys().filter(|id| !known(id)).cloned().collect();
+        for id in &missing {
+            self.remove(id, changed);
+        }
+        changed.everything |= self.lists.last.is_none();
+        self.lists = Lists { last: Some(begun_at), before: self.lists.last };
+        if let Some(before) = self.lists.before {
+            self.gone.retain(|_, at| *at >= before);
+        }
+    }
+
+    /// Takes in a contact that the cloud has just shown.
+    fn insert(&mut self, contact: ObservedContact, changed: &mut Changed) {
+        self.touch(&contact.id);
+        self.gone.remove(&contact.id);
+        if let Some(entry) = self.entries.get_mut(&contact.id) {
+            if !entry.unread && *entry.contact == contact {
+                return;
+            }
+            if entry.contact.name == contact.name {
+                changed.ids.insert(contact.id.clone());
+                let confirmed_or_changed = entry.contact.status != contact.status
+                    || entry.contact.email != contact.email
+                    || entry.contact.phone != contact.phone;
+                if entry.unread || confirmed_or_changed {
+                    entry.pending = None;
+                }
+                entry.unread = false;
+                entry.contact = Arc::new(contact);
+                return;
+            }
+        }
+        self.remove(&contact.id.clone(), changed);
+        changed.ids.insert(contact.id.clone());
+        let folded = contact.name.folded();
+        changed.names.insert(folded.clone());
+        self.ids_by_folded_name.entry(folded).or_default().insert(contact.id.clone());
+        let id = contact.id.clone();
+        let entry =
+            Entry { contact: Arc::new(contact), unread: false, pending: None, deletion: None };
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: &ContactId, changed: &mut Changed) {
+        self.touch(id);
+        let Some(entry) = self.entries.remove(id) else { return };
+        let folded = entry.contact.name.folded();
+        if let Some(ids) = self.ids_by_folded_name.get_mut(&folded) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.ids_by_folded_name.remove(&folded);
+            }
+        }
+        changed.ids.insert(id.clone());
+        changed.names.insert(folded);
+    }
+
+    fn mark_unread(&mut self, id: &ContactId, changed: &mut Changed) {
+        self.touch(id);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.unread = true;
+            entry.pending = None;
+            changed.ids.insert(id.clone());
+        }
+    }
+
+    fn set_deletion(
+        &mut self,
+        id: &ContactId,
+        state: &DeletionState,
+        now: Timestamp,
+        changed: &mut Changed,
+    ) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            if entry.deletion.as_ref().is_none_or(|known| known.state != *state) {
+                changed.ids.insert(id.clone());
+            }
+            entry.deletion = Some(Deletion { state: state.clone(), at: now });
+        }
+    }
+
+    /// A list under way may show this contact as it was before: what is known now is newer.
+    fn touch(&mut self, id: &ContactId) {
+        if let Some(pass) = &mut self.pass {
+            pass.touched.insert(id.clone());
+        }
+    }
+}

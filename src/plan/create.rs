@@ -1,0 +1,226 @@
+//! Creating a contact, safe against a crash at any point and without a person's help.
+//!
+//! ```text
+//!   nothing --finalizer--> intent written --Add--> answered: id recorded
+//!                              |   ^
+//!          crash, or no answer |   | refused: nothing was made
+//!                              v   |
+//!                       fate unknown: look under the intent's name
+//!                        found and unheld -> ours
+//!                        absent from two fresh lists, the later 60 s after the intent -> begin again
+//! ```
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, plan, rest, step_on};
+use crate::domain::call::{Call, NewContact};
+use crate::domain::contact::{Creation, DesiredContact, Difference, Field, Mode, Recorded};
+use crate::domain::snapshot::Sight;
+use crate::domain::verdict::{Finding, Reason};
+
+/// How long after an intent a contact may still appear that an unanswered Add has made.
+///
+/// Unverified: a gateway that executes a call later than this is a documented limit.
+pub(super) const ADD_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// No contact is held and none was begun.
+pub(super) fn begin(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    now: Timestamp,
+) -> Plan {
+    if let Some(finding) = name_conflict(view) {
+        // An intent that is known to have led to nothing must not outlive this process: after a
+        // restart the contact of somebody else would pass for the one that it made.
+        let record = Recorded { creation: None, ..input.recorded.clone() };
+        return Plan { record, ..rest(input, finding) };
+    }
+    if wanted.mode == Mode::ReportOnly {
+        return report_absence(input, wanted);
+    }
+    if !input.finalizer {
+        return step_on(input, creating(), Step::TakeFinalizer);
+    }
+    let hash = input.hash_key.of_creation(input.uid, view.directory_id, wanted);
+    let creation = match &input.recorded.creation {
+        Some(intent) if intent.hash == hash => intent.clone(),
+        _ => Creation { name: wanted.name.clone(), hash, at: now },
+    };
+    let record = Recorded {
+        directory_id: Some(view.directory_id.clone()),
+        contact_id: None,
+        creation: Some(creation),
+        last_write: None,
+        last_error: input.recorded.last_error.clone(),
+    };
+    let add = Call::AddMessageContact(NewContact::from(wanted));
+    Plan { record, ..step_on(input, creating(), Step::Call(add, Urgency::Create)) }
+}
+
+/// The contact that this object held is gone.
+pub(super) fn again(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    now: Timestamp,
+) -> Plan {
+    begin(input, wanted, view, now)
+}
+
+/// An intent is open: it is settled under its own name before the spec is looked at.
+pub(super) fn settle(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    intent: &Creation,
+    now: Timestamp,
+) -> Plan {
+    match outcome(view, intent, now) {
+        Outcome::NotMade => {
+            let renamed = intent.name != wanted.name;
+            if renamed { drop_intent(input, now) } else { begin(input, wanted, view, now) }
+        }
+        Outcome::Made(record) => replan(input, view, &record, now),
+        Outcome::Absent => drop_intent(input, now),
+        Outcome::Two => rest(input, ambiguous()),
+        Outcome::LookAgain => step_on(input, unknown(), Step::Relist),
+        Outcome::Wait(until) => Plan { recheck_at: Some(until), ..rest(input, unknown()) },
+    }
+}
+
+/// What became of an Add under an open intent.
+pub(super) enum Outcome {
+    /// None was made.
+    NotMade,
+    /// The contact is there and ours.
+    Made(Recorded),
+    /// It may have been made, and is believed not to be there.
+    Absent,
+    /// Two contacts have the name.
+    Two,
+    /// The directory must be listed again.
+    LookAgain,
+    /// It may still appear until then.
+    Wait(Timestamp),
+}
+
+pub(super) fn outcome(view: &View<'_>, intent: &Creation, now: Timestamp) -> Outcome {
+    let AddFate::Unanswered { since } = view.add else { return Outcome::NotMade };
+    let exact: Vec<_> = view.namesakes.iter().filter(|namesake| namesake.exact).collect();
+    match exact.as_slice() {
+        [] => {}
+        [only] if only.holder == Holder::Nobody => {
+            return Outcome::Made(Recorded {
+                directory_id: Some(view.directory_id.clone()),
+                contact_id: Some(only.entry.contact.id.clone()),
+                ..Recorded::default()
+            });
+        }
+        [_held] => return Outcome::Absent,
+        [_, _, ..] => return Outcome::Two,
+    }
+    let settled_at = intent.at.saturating_add(ADD_SETTLES_AFTER).unwrap_or(Timestamp::MAX);
+    let looked_since = view.lists.last.is_some_and(|last| last > since);
+    let looked_late = view.lists.last.is_some_and(|last| last >= settled_at);
+    let looked_twice = view.lists.before.is_some_and(|before| before > intent.at);
+    if looked_late && looked_twice && looked_since {
+        Outcome::Absent
+    } else if !looked_since || now >= settled_at {
+        Outcome::LookAgain
+    } else {
+        Outcome::Wait(settled_at)
+    }
+}
+
+/// Decides again as if `record` had been read from the status.
+pub(super) fn replan(
+    input: &Input<'_>,
+    view: &View<'_>,
+    record: &Recorded,
+    now: Timestamp,
+) -> Plan {
+    let own = record.contact_id.as_ref().and_then(|id| {
+        let ours = view.namesakes.iter().find(|namesake| namesake.entry.contact.id == *id);
+        ours.map(|namesake| Sight::Known(namesake.entry.clone()))
+    });
+    let others = view
+        .namesakes
+        .iter()
+        .filter(|namesake| record.contact_id.as_ref() != Some(&namesake.entry.contact.id));
+    let view = View { own, namesakes: others.cloned().collect(), ..view.clone() };
+    let input = Input { recorded: record, connection: Connection::Open(view), ..input.clone() };
+    plan(&input, now)
+}
+
+/// The intent led to nothing: it is forgotten, and the object looked at anew.
+fn drop_intent(input: &Input<'_>, now: Timestamp) -> Plan {
+    let record = Recorded { creation: None, ..input.recorded.clone() };
+    Plan { record, recheck_at: Some(now), ..rest(input, creating()) }
+}
+
+/// Why a contact of the wanted name may not be created, if so.
+pub(super) fn name_conflict(view: &View<'_>) -> Option<Finding> {
+    let claimed = view.namesakes.iter().find_map(|namesake| match namesake.holder {
+        Holder::Other { deleting } => Some(deleting),
+        Holder::Nobody => None,
+    });
+    match (claimed, view.namesakes.first(), view.rival) {
+        (Some(true), _, _) => Some(Finding::unmet(
+            Reason::Creating,
+            "the contact of this name is being deleted with the MessageContact that holds it; this \
+             one is created afterwards",
+        )),
+        (Some(false), _, _) | (None, None, true) => Some(Finding::unmet(
+            Reason::NameClaimed,
+            "another MessageContact of this directory holds this name; choose another name, or \
+             delete the other object",
+        )),
+        (None, Some(namesake), _) if namesake.exact => Some(Finding::unmet(
+            Reason::NameTaken,
+            "a contact of this name is in the directory already, and this version takes over no \
+             contacts (`adoptionPolicy` is not acted upon); choose another name, or delete that \
+             contact",
+        )),
+        (None, Some(_), _) => Some(Finding::unmet(
+            Reason::NameTaken,
+            "a contact is in the directory whose name differs from this one in letter case alone; \
+             choose another name",
+        )),
+        (None, None, false) => None,
+    }
+}
+
+fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
+    let finding = Finding::unmet(
+        Reason::Drifted,
+        "the contact is not in the directory, and `reconcilePolicy: ReportOnly` forbids to create it",
+    );
+    let absent = Difference {
+        field: Field::Name,
+        desired: wanted.name.as_str().to_owned(),
+        observed: String::new(),
+    };
+    let record = Recorded { contact_id: None, creation: None, ..input.recorded.clone() };
+    Plan { record, drift: vec![absent], ..rest(input, finding) }
+}
+
+fn creating() -> Finding {
+    Finding::unmet(Reason::Creating, "the contact is being created")
+}
+
+fn unknown() -> Finding {
+    Finding::unmet(
+        Reason::OutcomeUnknown,
+        "the call that creates the contact may have got no answer; the directory is listed until it \
+         is clear, at most about a minute",
+    )
+}
+
+fn ambiguous() -> Finding {
+    Finding::unmet(
+        Reason::Ambiguous,
+        "two contacts of the directory have the name under which this one was being created; \
+         delete or rename one of them",
+    )
+}

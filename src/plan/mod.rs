@@ -1,0 +1,330 @@
+//! The decisions: pure, total, one step at a time.
+//!
+//! `plan` reads no clock, draws no random number, logs nothing and cannot fail. Everything that
+//! can be wrong was refused while parsing; everything that went wrong comes in as a [`Setback`].
+
+mod create;
+
+mod update;
+
+mod delete;
+
+mod setback;
+
+pub mod hash;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::domain::call::Call;
+use crate::domain::contact::{
+    ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, ReadyWhen,
+    Recorded, Removal, Uid,
+};
+use crate::domain::snapshot::{Entry, Lists, Sight};
+use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+
+use hash::HashKey;
+pub use setback::{Setback, next as next_setback};
+
+/// Everything that a decision is made from.
+#[derive(Debug, Clone)]
+pub struct Input<'a> {
+    /// The object's uid.
+    pub uid: &'a Uid,
+    /// The generation of the object's spec.
+    pub generation: i64,
+    /// The generation that our status was made from; less than `generation` after a user's edit.
+    pub seen_generation: i64,
+    /// Whether our finalizer stands on the object.
+    pub finalizer: bool,
+    /// What is wanted.
+    pub desired: Desired<'a>,
+    /// What our status says.
+    pub recorded: &'a Recorded,
+    /// What is known of the directory.
+    pub connection: Connection<'a>,
+    /// The last call for this object, if it failed.
+    pub setback: Option<&'a Setback>,
+    /// The key of the hashes.
+    pub hash_key: &'a HashKey,
+}
+
+/// What is wanted of a contact.
+#[derive(Debug, Clone)]
+pub enum Desired<'a> {
+    /// It is to be there, as described.
+    Present(&'a DesiredContact),
+    /// The object is being deleted.
+    Absent {
+        /// What that does in the cloud.
+        removal: Removal,
+        /// When the deletion was asked for.
+        since: Timestamp,
+    },
+    /// Nothing may be done: the spec is not valid, not admitted, or suspended.
+    Blocked(Finding),
+}
+
+/// What is known of the directory.
+#[derive(Debug, Clone)]
+pub enum Connection<'a> {
+    /// Nothing, for this reason.
+    Closed(Finding),
+    /// It was listed at least once.
+    Open(View<'a>),
+}
+
+/// What one object sees of its directory.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// The directory that answers.
+    pub directory_id: &'a DirectoryId,
+    /// The contact whose id is recorded; `None` when no id is.
+    pub own: Option<Sight>,
+    /// The other contacts that have the [`name_in_question`], letter case aside.
+    pub namesakes: Vec<Namesake>,
+    /// Another object that may create a contact of that name and comes before this one.
+    pub rival: bool,
+    /// When the last complete lists began.
+    pub lists: Lists,
+    /// What is known of an Add under the open intent.
+    pub add: AddFate,
+}
+
+/// A contact whose name is the one in question.
+#[derive(Debug, Clone)]
+pub struct Namesake {
+    /// What is known of it.
+    pub entry: Entry,
+    /// Whether the name is the same to the letter.
+    pub exact: bool,
+    /// Which object holds it.
+    pub holder: Holder,
+}
+
+/// Which object holds a contact: the one whose status has its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// No object.
+    Nobody,
+    /// Another object.
+    Other {
+        /// Whether that object is being deleted.
+        deleting: bool,
+    },
+}
+
+/// What is known of an Add under an open intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddFate {
+    /// This process wrote the intent, and no Add was sent that was not clearly refused.
+    NotMade,
+    /// An Add may have been made, at the latest at that time.
+    Unanswered {
+        /// The last moment at which one may have been sent.
+        since: Timestamp,
+    },
+}
+
+/// What to do now, if anything, and what is to be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What our status is to remember. Identity and intent MUST be stored before the step is
+    /// taken; the rest MAY be stored when the pass ends.
+    pub record: Recorded,
+    /// The one next step.
+    pub step: Option<Step>,
+    /// Everything that is to be said.
+    pub verdict: Verdict,
+    /// The fields that differ and are left so; empty when in sync or being put right.
+    pub drift: Vec<Difference>,
+    /// When to look again if nothing happens before; `None` waits for a change.
+    pub recheck_at: Option<Timestamp>,
+}
+
+/// One step. After it everything is looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Put our finalizer on the object.
+    TakeFinalizer,
+    /// Take our finalizer off the object.
+    ReleaseFinalizer,
+    /// One call to the cloud.
+    Call(Call, Urgency),
+    /// List the whole directory again.
+    Relist,
+}
+
+/// Who goes first when several objects have something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// A person has just changed something.
+    Change,
+    /// A contact is to be created.
+    Create,
+    /// A difference that nobody waits for.
+    Repair,
+}
+
+/// Names every situation a contact can be in. Details live in the function of that name.
+#[must_use]
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let plan = match (&input.desired, &input.connection) {
+        (Desired::Blocked(finding), _) => rest(input, finding.clone()),
+        (Desired::Absent { removal: Removal::Retain, .. }, _) => delete::release(input),
+        (Desired::Absent { .. }, _) if holds_nothing(input.recorded) => delete::release(input),
+        (Desired::Absent { .. }, Connection::Closed(finding)) => delete::wait(input, finding),
+        (Desired::Present(_), Connection::Closed(finding)) => rest(input, finding.clone()),
+        (Desired::Absent { .. }, Connection::Open(view)) if elsewhere(input.recorded, view) => {
+            delete::wait(input, &wrong_directory())
+        }
+        (Desired::Present(_), Connection::Open(view)) if elsewhere(input.recorded, view) => {
+            rest(input, wrong_directory())
+        }
+        (
+            Desired::Absent { removal: Removal::Delete { retain_in_members }, since },
+            Connection::Open(view),
+        ) => match (&input.recorded.creation, &view.own) {
+            (Some(intent), _) => delete::settle(input, view, intent, now),
+            (None, Some(Sight::Known(entry))) if entry.unread => look(input, view),
+            (None, Some(Sight::Known(entry))) => {
+                delete::remove(input, entry, *retain_in_members, *since, now)
+            }
+            (None, Some(Sight::Unlisted)) => look(input, view),
+            (None, Some(Sight::Gone) | None) => delete::release(input),
+        },
+        (Desired::Present(wanted), Connection::Open(view)) => {
+            match (&input.recorded.creation, &view.own) {
+                (Some(intent), _) => create::settle(input, wanted, view, intent, now),
+                (None, None) => create::begin(input, wanted, view, now),
+                (None, Some(Sight::Known(entry))) if entry.unread => look(input, view),
+                (None, Some(Sight::Known(entry)))
+                    if entry.contact.status == ContactStatus::Deleting =>
+                {
+                    rest(input, updating(BEING_DELETED))
+                }
+                (None, Some(Sight::Known(entry))) => update::converge(input, wanted, view, entry),
+                (None, Some(Sight::Unlisted)) => look(input, view),
+                (None, Some(Sight::Gone)) => create::again(input, wanted, view, now),
+            }
+        }
+    };
+    setback::hold_back(input, plan, now)
+}
+
+/// The name under which other contacts matter: that of an open intent, else the wanted one.
+#[must_use]
+pub fn name_in_question<'a>(
+    recorded: &'a Recorded,
+    desired: &'a Desired<'_>,
+) -> Option<&'a ContactName> {
+    match (&recorded.creation, desired) {
+        (Some(intent), _) => Some(&intent.name),
+        (None, Desired::Present(wanted)) => Some(&wanted.name),
+        (None, Desired::Absent { .. } | Desired::Blocked(_)) => None,
+    }
+}
+
+/// Somebody else is deleting the contact. The polls of the directory tell when it is gone.
+const BEING_DELETED: &str = "the contact is being deleted in the cloud by somebody else; it is \
+                             created again once it is gone";
+
+fn holds_nothing(recorded: &Recorded) -> bool {
+    recorded.contact_id.is_none() && recorded.creation.is_none()
+}
+
+fn elsewhere(recorded: &Recorded, view: &View<'_>) -> bool {
+    recorded.directory_id.as_ref().is_some_and(|id| id != view.directory_id)
+        && !holds_nothing(recorded)
+}
+
+fn wrong_directory() -> Finding {
+    Finding::unmet(
+        Reason::WrongDirectory,
+        "the status of this object points to a contact of another resource directory than the one \
+         that is connected; nothing is written",
+    )
+}
+
+/// Nothing to do, for the reason given.
+fn rest(input: &Input<'_>, synced: Finding) -> Plan {
+    Plan {
+        record: input.recorded.clone(),
+        step: None,
+        verdict: verdict(input, synced),
+        drift: Vec::new(),
+        recheck_at: None,
+    }
+}
+
+/// Reads the contact whose id is recorded: it may have changed, or be gone.
+fn look(input: &Input<'_>, view: &View<'_>) -> Plan {
+    let id = match (&input.recorded.contact_id, &view.own) {
+        (_, Some(Sight::Known(entry))) => entry.contact.id.clone(),
+        (Some(id), _) => id.clone(),
+        (None, _) => return rest(input, updating("the contact is read again")),
+    };
+    step_on(input, updating("the contact is read again"), get(input, id))
+}
+
+fn get(input: &Input<'_>, id: ContactId) -> Step {
+    Step::Call(Call::GetMessageContact(id), urgency(input))
+}
+
+/// Takes the step; says why.
+fn step_on(input: &Input<'_>, synced: Finding, step: Step) -> Plan {
+    Plan { step: Some(step), ..rest(input, synced) }
+}
+
+fn updating(message: &str) -> Finding {
+    Finding::unmet(Reason::Updating, message)
+}
+
+/// What a person has just asked for goes before what nobody waits for.
+fn urgency(input: &Input<'_>) -> Urgency {
+    let edited = input.generation != input.seen_generation;
+    match input.desired {
+        Desired::Absent { .. } => Urgency::Change,
+        Desired::Present(_) | Desired::Blocked(_) if edited => Urgency::Change,
+        Desired::Present(_) | Desired::Blocked(_) => Urgency::Repair,
+    }
+}
+
+/// The whole verdict, from how the data stands.
+fn verdict(input: &Input<'_>, synced: Finding) -> Verdict {
+    let channel = |what: &str| {
+        if synced.status == Status::True {
+            Finding::unmet(
+                Reason::VerificationPending,
+                format!(
+                    "whether the {what} was confirmed is not tracked by this version; verify it \
+                     in the console, or set `readyWhen: Synced`"
+                ),
+            )
+        } else {
+            Finding::unknown(Reason::NotSynced, "known once the contact is in sync")
+        }
+    };
+    let (phone, members, ready_when) = match input.desired {
+        Desired::Present(wanted) => {
+            (wanted.phone.is_some(), wanted.members.is_some(), wanted.ready_when)
+        }
+        Desired::Absent { .. } | Desired::Blocked(_) => (false, false, ReadyWhen::Verified),
+    };
+    Verdict {
+        email_verified: channel("e-mail address"),
+        phone_verified: phone.then(|| channel("phone number")),
+        bound: members.then(|| {
+            Finding::unknown(
+                Reason::NotSynced,
+                "`members` is not acted upon by this version; bindings are left as they are",
+            )
+        }),
+        policy_compliant: None,
+        ready_waits_for_verification: ready_when == ReadyWhen::Verified,
+        synced,
+    }
+}

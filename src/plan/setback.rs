@@ -1,0 +1,230 @@
+//! What a failed call means for the next step: when it may be tried again, and what is said.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
+use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
+use crate::domain::contact::{LastError, Recorded};
+use crate::domain::verdict::{Finding, Reason};
+
+/// A call for this object that did not do its work. Kept until a call of that operation works, or
+/// the spec changes; a restart forgets it, except for what [`Recorded::last_error`] holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// What the cloud said.
+    pub error: CallError,
+    /// The generation of the spec for which the call was made.
+    pub generation: i64,
+    /// When it failed.
+    pub at: Timestamp,
+    /// How many times in a row, this one included.
+    pub failures: u32,
+}
+
+/// Shortest pause after a call without a usable answer; doubled each time.
+const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(1);
+/// Longest pause between two tries, and the pause where only somebody else can help.
+const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(5);
+
+impl Setback {
+    /// When the operation may be tried again; `None`: not before the spec changes.
+    fn again_at(&self) -> Option<Timestamp> {
+        let doubled =
+            1_i32.checked_shl(self.failures.saturating_sub(1).min(12)).unwrap_or(i32::MAX);
+        let growing = RETRY_PAUSE_MIN.saturating_mul(doubled).min(RETRY_PAUSE_MAX);
+        let pause = match self.error.class {
+            FailureClass::InvalidInput => return None,
+            // The lane has waited already; this is for the status to be written in between.
+            FailureClass::Conflict | FailureClass::Throttled => RETRY_PAUSE_MIN,
+            FailureClass::Unavailable
+            | FailureClass::OutcomeUnknown
+            | FailureClass::WrongState
+            | FailureClass::Credentials
+            | FailureClass::TokenExpired
+            | FailureClass::Clock
+            | FailureClass::NameTaken
+            | FailureClass::ContactNotFound => growing,
+            FailureClass::Permission
+            | FailureClass::Quota
+            | FailureClass::UnknownMember
+            | FailureClass::SendsExhausted
+            | FailureClass::NothingPending
+            | FailureClass::NoDirectory
+            | FailureClass::NotFound
+            | FailureClass::ClientBug => RETRY_PAUSE_MAX,
+        };
+        let pause = pause.max(self.error.retry_after.unwrap_or(SignedDuration::ZERO));
+        Some(self.at.saturating_add(pause).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// Takes the step out of the plan if a failed call forbids it now, and says why.
+pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
+    let plan = without_outdated_error(input, plan);
+    let Some(Step::Call(call, _)) = &plan.step else { return plan };
+    let write = !call.action().is_read();
+    if let (Some(error), true, Desired::Present(_)) =
+        (&plan.record.last_error, write, &input.desired)
+    {
+        let finding = refused(call, error);
+        return held(input, plan, finding, None);
+    }
+    let Some(setback) = input.setback.filter(|setback| forbids(setback, call)) else { return plan };
+    if setback.error.class == FailureClass::NameTaken && outdated_list(input, setback) {
+        return Plan { step: Some(Step::Relist), ..plan };
+    }
+    match (setback.again_at(), &input.desired) {
+        (Some(again_at), _) if now >= again_at => plan,
+        (Some(again_at), _) => {
+            let finding = finding(input, setback);
+            held(input, plan, finding, Some(again_at))
+        }
+        (None, Desired::Present(_)) => {
+            let error = LastError {
+                code: setback.error.code.as_ref().map_or("", |code| code.as_str()).to_owned(),
+                action: setback.error.action.as_str().to_owned(),
+                generation: setback.generation,
+            };
+            let finding = refused(call, &error);
+            let record = Recorded { last_error: Some(error), ..plan.record.clone() };
+            held(input, Plan { record, ..plan }, finding, None)
+        }
+        (None, Desired::Absent { .. } | Desired::Blocked(_)) => {
+            let again_at = setback.at.saturating_add(RETRY_PAUSE_MAX).unwrap_or(Timestamp::MAX);
+            if now >= again_at {
+                return plan;
+            }
+            let finding = finding(input, setback);
+            held(input, plan, finding, Some(again_at))
+        }
+    }
+}
+
+/// An error counts for the spec that got it, and only while something is still to be written.
+fn without_outdated_error(input: &Input<'_>, mut plan: Plan) -> Plan {
+    plan.record.last_error.take_if(|error| error.generation != input.generation);
+    plan
+}
+
+/// A read that failed holds back that read; a write that failed holds back every write.
+fn forbids(setback: &Setback, call: &Call) -> bool {
+    let failed = setback.error.action;
+    failed == call.action() || (!failed.is_read() && !call.action().is_read())
+}
+
+fn outdated_list(input: &Input<'_>, setback: &Setback) -> bool {
+    match &input.connection {
+        Connection::Open(view) => view.lists.last.is_none_or(|last| last <= setback.at),
+        Connection::Closed(_) => false,
+    }
+}
+
+/// The step is not taken now. What would have been recorded with it is not recorded either,
+/// save for an error that stands until the spec changes. An intent under which certainly nothing
+/// was made is dropped, unless it is about to be used: it must not be mistaken after a restart.
+fn held(input: &Input<'_>, plan: Plan, finding: Finding, recheck_at: Option<Timestamp>) -> Plan {
+    let soon = matches!(finding.reason, Reason::CloudBusy | Reason::Throttled);
+    let unused =
+        matches!(&input.connection, Connection::Open(view) if view.add == AddFate::NotMade);
+    let record = Recorded {
+        last_error: plan.record.last_error.clone(),
+        creation: input.recorded.creation.clone().filter(|_| soon || !unused),
+        ..input.recorded.clone()
+    };
+    Plan { record, step: None, verdict: verdict(input, finding), recheck_at, ..plan }
+}
+
+/// The cloud refused a value of the spec.
+fn refused(call: &Call, error: &LastError) -> Finding {
+    let clears_phone = matches!(
+        call,
+        Call::UpdateMessageContact(_, changes) if changes.phone == Some(PhoneChange::Clear)
+    );
+    if clears_phone && error.code == "InvalidParameter.PhoneNumber" {
+        return update::not_removable();
+    }
+    let LastError { code, action, generation: _ } = error;
+    let field = [
+        ("Name", "`name`"),
+        ("EmailAddress", "`emailAddress`"),
+        ("PhoneNumber", "`phoneNumber`"),
+        ("MobileCountryCode", "the country code of `phoneNumber`"),
+        ("Title", "`title`"),
+        ("MessageTypes", "`messageTypes`"),
+    ]
+    .into_iter()
+    .find(|(part, _)| code.split('.').nth(1) == Some(part))
+    .map_or("a value of the spec", |(_, field)| field);
+    Finding::unmet(
+        Reason::InvalidContact,
+        format!(
+            "the cloud refused {field} with {code} ({action}); it is tried again when the spec changes"
+        ),
+    )
+}
+
+/// What a failed call is called in the status.
+fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
+    let CallError { action, class, code, .. } = &setback.error;
+    let code = code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
+    let what = format!("{action}: {}{code}", class.as_str());
+    let deleting = matches!(input.desired, Desired::Absent { .. });
+    let (reason, next) = match class {
+        FailureClass::Conflict => (Reason::CloudBusy, "it is tried again in a moment"),
+        FailureClass::Throttled => (Reason::Throttled, "the operator goes on more slowly"),
+        FailureClass::OutcomeUnknown => {
+            (Reason::OutcomeUnknown, "the contact is read before anything is done again")
+        }
+        FailureClass::Permission => {
+            let next = format!("grant resourcemanager:{action} to the identity of the directory");
+            return Finding::unmet(Reason::Unauthorized, format!("{what}; {next}"));
+        }
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock => {
+            (Reason::Unauthorized, "it is tried again with growing pauses")
+        }
+        FailureClass::Quota => (Reason::QuotaExceeded, "it is tried again every few minutes"),
+        FailureClass::UnknownMember => {
+            (Reason::UnknownMember, "it is tried again every few minutes")
+        }
+        FailureClass::NameTaken => {
+            (Reason::NameTaken, "choose another name, or delete that contact")
+        }
+        FailureClass::InvalidInput if deleting => {
+            (Reason::DeletionFailed, "it is tried again every few minutes")
+        }
+        FailureClass::InvalidInput => (Reason::InvalidContact, "change the spec"),
+        FailureClass::NoDirectory => {
+            (Reason::DirectoryNotReady, "it is tried again every few minutes")
+        }
+        FailureClass::WrongState | FailureClass::ContactNotFound => {
+            (Reason::Updating, "it is read and tried again")
+        }
+        FailureClass::Unavailable
+        | FailureClass::SendsExhausted
+        | FailureClass::NothingPending
+        | FailureClass::NotFound
+        | FailureClass::ClientBug => {
+            (Reason::CloudUnavailable, "it is tried again with growing pauses")
+        }
+    };
+    Finding::unmet(reason, format!("{what}; {next}"))
+}
+
+/// Forgets or keeps a setback when the next call ends.
+#[must_use]
+pub fn next(
+    before: Option<&Setback>,
+    action: Action,
+    error: Option<&CallError>,
+    generation: i64,
+    now: Timestamp,
+) -> Option<Setback> {
+    match error {
+        None => before.filter(|setback| setback.error.action != action).cloned(),
+        Some(error) => {
+            let again = before.filter(|setback| setback.generation == generation);
+            let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
+            Some(Setback { error: error.clone(), generation, at: now, failures })
+        }
+    }
+}
