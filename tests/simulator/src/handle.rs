@@ -110,6 +110,12 @@ impl Handle {
         self.with(|world, _| world.counts.clone())
     }
 
+    /// Calls that have arrived and not ended.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> u64 {
+        self.with(|world, _| world.in_flight)
+    }
+
     /// Counts anew from here.
     pub fn reset_counts(&self) {
         self.with(|world, _| world.reset_counts());

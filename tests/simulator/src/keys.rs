@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Refusal;
 use crate::sign;
-use crate::switches::{MemberAccountCode, Switches};
+use crate::switches::{MemberAccountCode, PermissionCode, Switches};
 use crate::wire::{Action, DIRECTORY_VERSION, Request, STS_VERSION};
 
 /// How far a time stamp may be from the server's clock, and for how long a nonce is remembered.
@@ -195,7 +195,11 @@ impl Keys {
         if action.name != "GetCallerIdentity" && !key.may(action.name) {
             let product = if action.version == STS_VERSION { "sts" } else { "resourcemanager" };
             let denied = format!("{product}:{}", action.name);
-            return Err(Refusal::new(403, "NoPermission", &denied));
+            let code = match switches.permission_code {
+                PermissionCode::NoPermission => "NoPermission",
+                PermissionCode::ForbiddenRam => "Forbidden.RAM",
+            };
+            return Err(Refusal::new(403, code, &denied));
         }
         Ok((action, Some(key)))
     }

@@ -83,6 +83,10 @@ pub struct Switches {
     /// Not numbered: a phone number is optional on Add, yet `MissingParameter.PhoneNumber` is
     /// listed there.
     pub add_without_phone: AddWithoutPhone,
+    /// Not numbered: the code for a key that lacks a permission.
+    pub permission_code: PermissionCode,
+    /// Not numbered: the code for too many ids in `DisassociateMembers`; two are listed.
+    pub unbind_of_too_many: UnbindOfTooMany,
 }
 
 impl Switches {
@@ -91,7 +95,7 @@ impl Switches {
     #[must_use]
     pub fn each() -> Vec<(&'static str, Self)> {
         type Turn = fn(&mut Switches);
-        let turns: [(&'static str, Turn); 42] = [
+        let turns: [(&'static str, Turn); 45] = [
             ("A1 form ignored", |s| s.form_body = FormBody::Ignored),
             ("A2 dates in UTC", |s| s.dates = Zone::Utc),
             ("A4 clears the phone", |s| s.update_without_phone = UpdateWithoutPhone::Clear),
@@ -140,6 +144,9 @@ impl Switches {
             }),
             ("A32 per contact", |s| s.lane = Lane::Contact),
             ("A33 existence first", |s| s.error_order = ErrorOrder::EntityFirst),
+            ("RAM forbids", |s| s.permission_code = PermissionCode::ForbiddenRam),
+            ("members exceed a quota", |s| s.unbind_of_too_many = UnbindOfTooMany::Quota),
+            ("phone needed", |s| s.add_without_phone = AddWithoutPhone::Missing),
         ];
         turns
             .into_iter()
@@ -457,6 +464,25 @@ switch! {
         Accepted,
         /// 400 `MissingParameter.PhoneNumber`.
         Missing,
+    }
+}
+
+switch! {
+    /// The code for a key that lacks a permission.
+    PermissionCode {
+        /// 403 `NoPermission`.
+        NoPermission,
+        /// 403 `Forbidden.RAM`.
+        ForbiddenRam,
+    }
+}
+switch! {
+    /// More ids in `DisassociateMembers` than allowed.
+    UnbindOfTooMany {
+        /// 400 `InvalidParameter.Members.Length`.
+        Length,
+        /// 400 `QuotaExceeded.Members`.
+        Quota,
     }
 }
 

@@ -372,12 +372,15 @@ pub(crate) fn error_body(refusal: &Refusal, host: &str, product: &str, request_i
             "https://api.aliyun.com/troubleshoot?q={code}&product={product}&requestId={request_id}"
         ),
     });
-    if code == "NoPermission" && product != "Sts" {
+    if ["NoPermission", "Forbidden.RAM"].contains(&code.as_str()) && product != "Sts" {
         body["AccessDeniedDetail"] = json!({
             "AuthAction": about,
+            "AuthPrincipalDisplayName": "simulated",
+            "AuthPrincipalOwnerId": crate::MANAGEMENT_ACCOUNT_ID,
             "AuthPrincipalType": "SubUser",
             "NoPermissionType": "ImplicitDeny",
             "PolicyType": "AccountLevelIdentityBasedPolicy",
+            "EncodedDiagnosticMessage": "SIMencodedDiagnosticMessage==",
         });
     }
     body

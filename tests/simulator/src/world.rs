@@ -25,7 +25,7 @@ pub(crate) struct World {
     pub(crate) meter: Meter,
     pub(crate) counts: Counts,
     pub(crate) log: Log,
-    in_flight: u64,
+    pub(crate) in_flight: u64,
     serial: u64,
 }
 
@@ -244,7 +244,8 @@ impl World {
             Ending::Closed => (None, "dropped".to_owned()),
             Ending::Reset => (None, "reset".to_owned()),
         };
-        self.in_flight -= 1;
+        // A reset in the meantime has forgotten the call.
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.lane.leave(call.number);
         self.counts.calls += 1;
         *self.counts.by_action.entry(call.action.clone()).or_default() += 1;

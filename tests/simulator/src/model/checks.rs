@@ -59,12 +59,16 @@ impl Directory {
         if taken { Err(Refusal::invalid("Name.AlreadyUsed", name)) } else { Ok(()) }
     }
 
-    pub(super) fn check_members(&self, members: &[String], too_many: &str) -> Result<(), Refusal> {
+    pub(super) fn check_members(
+        &self,
+        members: &[String],
+        too_many: Refusal,
+    ) -> Result<(), Refusal> {
         if members.is_empty() {
             return Err(Refusal::invalid("Members", ""));
         }
         if members.len() > self.quotas.members_per_call {
-            return Err(Refusal::invalid(too_many, &members.join(",")));
+            return Err(too_many);
         }
         if let Some(strange) = members.iter().find(|member| !rules::is_member_id(member)) {
             return Err(Refusal::invalid("Members", strange));

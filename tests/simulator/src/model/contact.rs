@@ -109,9 +109,9 @@ pub struct Contact {
     pub email: Channel,
     /// The phone number.
     pub phone: Channel,
-    /// One of [`TITLES`].
+    /// One of [`crate::TITLES`].
     pub title: String,
-    /// Some of [`MESSAGE_TYPES`].
+    /// Some of [`crate::MESSAGE_TYPES`].
     pub message_types: Vec<String>,
     /// Directory, folders and accounts that it is bound to.
     pub members: Vec<String>,

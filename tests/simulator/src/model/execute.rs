@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::switches::{
     AddWithoutPhone, DeleteUnbound, DeletionEnd, DeletionStatusWithoutDeletion, EmptyPhone,
-    Leniency, Members, PendingListed, PhoneLimits, SendDay, UpdateWithoutPhone,
+    Leniency, Members, PendingListed, PhoneLimits, SendDay, UnbindOfTooMany, UpdateWithoutPhone,
     VerificationsWithoutContact,
 };
 
@@ -354,7 +354,7 @@ impl Directory {
     ) -> Result<Reply, Refusal> {
         let id = contact_id(id)?;
         self.in_order(
-            |this| this.check_members(members, "Members"),
+            |this| this.check_members(members, Refusal::invalid("Members", &members.join(","))),
             |this| this.check_bindable(id),
         )?;
         let mut bound = self.find(id)?.members.clone();
@@ -381,8 +381,13 @@ impl Directory {
         now: Timestamp,
     ) -> Result<Reply, Refusal> {
         let id = contact_id(id)?;
+        let code = match self.switches.unbind_of_too_many {
+            UnbindOfTooMany::Length => "InvalidParameter.Members.Length",
+            UnbindOfTooMany::Quota => "QuotaExceeded.Members",
+        };
+        let too_many = Refusal::new(400, code, &members.join(","));
         self.in_order(
-            |this| this.check_members(members, "Members.Length"),
+            |this| this.check_members(members, too_many.clone()),
             |this| this.check_bindable(id),
         )?;
         let mut bound = self.find(id)?.members.clone();

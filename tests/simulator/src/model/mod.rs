@@ -59,18 +59,20 @@ impl Directory {
     /// A directory without contacts.
     #[must_use]
     pub(crate) fn new(tree: Tree, quotas: Quotas, switches: Switches) -> Self {
-        Self {
+        let mut directory = Self {
             tree,
             quotas,
             deletion: DeletionPlan::default(),
             in_use: true,
-            switches,
+            switches: Switches::default(),
             contacts: BTreeMap::new(),
             history: Vec::new(),
             deleted: BTreeSet::new(),
             outbox: Vec::new(),
             serial: 0,
-        }
+        };
+        directory.set_switches(switches);
+        directory
     }
 
     /// How the open questions are answered.

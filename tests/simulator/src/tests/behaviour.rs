@@ -143,8 +143,7 @@ fn going_back_to_the_effective_address_leaves_the_pending_one() {
 
 const EMPTY_PHONE: &str = "
     new zhang z@example.com 86-13800138000
-    Update ContactId=$zhang PhoneNumber=
-";
+    Update ContactId=$zhang PhoneNumber=";
 
 #[test]
 fn an_empty_phone_number_is_refused_cleared_or_ignored() {
@@ -155,9 +154,7 @@ fn an_empty_phone_number_is_refused_cleared_or_ignored() {
     );
     check(
         |s| s.empty_phone = EmptyPhone::Ignore,
-        &format!(
-            "{EMPTY_PHONE}\n Get ContactId=$zhang -> /Contact/PhoneNumber \"86-13800138000\""
-        ),
+        &format!("{EMPTY_PHONE}\n Get ContactId=$zhang -> /Contact/PhoneNumber \"86-13800138000\""),
     );
 }
 
@@ -226,14 +223,14 @@ const SENT: &str = "
 #[test]
 fn a_link_dies_after_a_day_and_a_new_message_works() {
     check_default(&format!(
-        r#"{SENT}
+        "{SENT}
         ! wait 86399
         ! wait 1
         ! dead z@example.com
         ListVer ContactId=$zhang -> /TotalCount 1
         SendEmail ContactId=$zhang EmailAddress=z@example.com
         ! confirm z@example.com
-        "#
+        "
     ));
     let never = |s: &mut Switches| s.link_seconds = LinkSeconds(None);
     check(never, &format!("{SENT}\n ! wait 8640000\n ! confirm z@example.com"));
@@ -403,7 +400,8 @@ fn the_directory_is_full_at_its_quota() {
 
 #[test]
 fn adding_needs_all_but_the_phone() {
-    let script = "Add Name=zhang EmailAddress=z@example.com Title=Other MessageTypes.1=FaultMessage";
+    let script =
+        "Add Name=zhang EmailAddress=z@example.com Title=Other MessageTypes.1=FaultMessage";
     check_default(script);
     check(
         |s| s.add_without_phone = AddWithoutPhone::Missing,
@@ -838,7 +836,6 @@ fn each_switch_changes_one_thing() {
         let turned = |switches: &Switches| {
             serde_json::to_value(switches).expect("JSON")[field] != fields[field]
         };
-        let is_numbered = field != "add_without_phone";
-        assert_eq!(each.iter().any(|(_, switches)| turned(switches)), is_numbered, "{field}");
+        assert!(each.iter().any(|(_, switches)| turned(switches)), "{field}");
     }
 }

@@ -135,8 +135,7 @@ impl Stage {
                 let account_id = account.to_owned();
                 let message_types = vec!["SecurityMessage".to_owned()];
                 let reasons = vec![FailReason { account_id, message_types }];
-                self.directory.deletion =
-                    DeletionPlan { after_ms: 1000, reasons, times: Some(1) };
+                self.directory.deletion = DeletionPlan { after_ms: 1000, reasons, times: Some(1) };
             }
             ["sends", "per-day", number] => {
                 self.directory.quotas.sends_per_day = number.parse().expect("a number");

@@ -1,0 +1,96 @@
+//! Files that are made from the code. The same test compares them, and rewrites them with
+//! `MCO_REWRITE=1`. The definitions below `crds/` have their test beside `cli::crds::render`.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use message_contact_operator::domain::verdict::Reason;
+
+use crate::architecture::{root, sources};
+
+#[test]
+fn the_table_of_reasons_is_what_the_code_says() {
+    check("docs/conditions.md", &conditions());
+}
+
+/// Compares a file of the repository with what it should hold, or writes it.
+#[track_caller]
+fn check(name: &str, wanted: &str) {
+    let path = root().join(name);
+    if std::env::var_os("MCO_REWRITE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, wanted).unwrap();
+    }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == wanted, "{name} is out of date; run this test with MCO_REWRITE=1");
+}
+
+const INTRODUCTION: &str = "\
+# Conditions and reasons
+
+<!-- Made from src/domain/verdict.rs by tests/it/generated.rs; MCO_REWRITE=1 writes it anew. -->
+
+Every object tells where it stands in `status.conditions`. A condition has a `status`, one `reason`
+from the closed list below, and a `message` for people.
+
+| condition | of | `True` promises |
+| --- | --- | --- |
+| `Synced` | MessageContact | the directory has what the spec says |
+| `EmailVerified` | MessageContact | the owner of the mailbox has confirmed it |
+| `PhoneVerified` | MessageContact | the owner of the phone has confirmed it; absent without a phone |
+| `Bound` | MessageContact | it is bound to exactly `members`; absent without `members` |
+| `Ready` | both | nothing is left to do: the first condition that is not met gives its reason. With `readyWhen: Synced` it does not wait for the two verifications |
+| `Throttled` | ResourceDirectory | the API asked to slow down; absent while it never did |
+| `Reconciling` | both | not ready, and the operator or a person it waits for is at work; present only while `True` |
+| `Stalled` | both | not ready, and waiting alone will not help: it ends when this object, or one that it depends on, is changed by somebody; present only while `True` |
+
+This version sends no verification messages and binds no contact, so `EmailVerified`,
+`PhoneVerified` and `Bound` never become `True`: set `readyWhen: Synced` to wait for the rest only.
+";
+
+/// The page of reasons: first those that this version gives, then those that are reserved.
+fn conditions() -> String {
+    let used = used_reasons();
+    let (given, reserved): (Vec<_>, Vec<_>) =
+        Reason::ALL.iter().partition(|reason| used.contains(&reason.as_str().to_owned()));
+    let mut page = INTRODUCTION.to_owned();
+    page.push_str("\n## Reasons\n\n");
+    table(&mut page, &given);
+    page.push_str("\n## Reserved reasons\n\nNothing in this version gives these.\n\n");
+    table(&mut page, &reserved);
+    page
+}
+
+fn table(page: &mut String, reasons: &[&Reason]) {
+    page.push_str(
+        "| reason | meaning | what to do | sets `Stalled` |\n| --- | --- | --- | --- |\n",
+    );
+    for reason in reasons {
+        let cell = |text: &str| text.replace('|', "\\|");
+        let stalls = if reason.stalls() { "yes" } else { "" };
+        let (meaning, advice) = (cell(reason.meaning()), cell(reason.advice()));
+        writeln!(page, "| `{reason}` | {meaning} | {advice} | {stalls} |").unwrap();
+    }
+}
+
+/// The reasons that occur outside their own list.
+fn used_reasons() -> Vec<String> {
+    let others = sources().into_iter().filter(|source| source.name != "domain/verdict.rs");
+    others
+        .flat_map(|source| {
+            let places = source.code.split("Reason::").skip(1).map(|rest| {
+                rest.chars().take_while(|char| char.is_alphanumeric()).collect::<String>()
+            });
+            places.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn every_reason_explains_itself_in_whole_sentences() {
+    for reason in Reason::ALL {
+        for text in [reason.meaning(), reason.advice()] {
+            assert!(text.ends_with('.') && !text.contains("  "), "{reason}: {text:?}");
+        }
+    }
+}
