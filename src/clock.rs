@@ -15,7 +15,7 @@ pub struct Clock {
 impl Clock {
     /// Longest sleep without a look at the wall clock. Timers stand still while a machine is
     /// suspended, and the wall clock may be set; a sleeper is late by this much at most.
-    const LOOK_AFTER: Duration = Duration::from_secs(60);
+    const LOOK_AFTER: Duration = Duration::from_mins(1);
 
     /// The machine's clock.
     #[must_use]

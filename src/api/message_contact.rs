@@ -1,5 +1,7 @@
 //! The kind MessageContact.
 
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a `type_` of its own")]
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -272,7 +274,7 @@ pub(super) const READY_WHENS: [&str; 2] = ["Verified", "Synced"];
 /// The words of `verification.send`.
 pub(super) const SENDS: [&str; 2] = ["Automatic", "Never"];
 /// Bounds of `verification.maxSends`.
-pub(super) const MAX_SENDS: std::ops::RangeInclusive<i32> = 1..=20;
+pub(super) const MAX_SENDS: std::ops::RangeInclusive<i64> = 1..=20;
 /// Shortest `verification.resendAfter`, as a duration of CEL.
 const RESEND_AFTER_MIN: &str = "10m";
 /// The key of a Secret, as a regular expression.
@@ -306,9 +308,8 @@ fn message_types() -> Value {
 /// on which a rule stands, and of an object it repeats nothing.
 fn rules() -> Vec<Rule> {
     let invalid = FieldReason::FieldValueInvalid;
-    let directory = |of: &str| {
-        format!("(has({of}.directoryRef) ? {of}.directoryRef.name : 'default')")
-    };
+    let directory =
+        |of: &str| format!("(has({of}.directoryRef) ? {of}.directoryRef.name : 'default')");
     vec![
         shape("name", ContactName::PATTERN, ContactName::ADVICE),
         rule(
@@ -332,7 +333,10 @@ fn rules() -> Vec<Rule> {
         ),
         shape("phoneNumber", PhoneNumber::PATTERN, PhoneNumber::ADVICE),
         rule(
-            format!("!has(self.members) || self.members.all(m, m.matches(r\"{}\"))", schema::MEMBER),
+            format!(
+                "!has(self.members) || self.members.all(m, m.matches(r\"{}\"))",
+                schema::MEMBER
+            ),
             MEMBERS_ADVICE,
             invalid.clone(),
             ".members",
@@ -426,7 +430,7 @@ pub struct Verification {
         extend("minimum" = MAX_SENDS.start()),
         extend("maximum" = MAX_SENDS.end())
     )]
-    pub max_sends: Option<i32>,
+    pub max_sends: Option<i64>,
 }
 
 /// Where a contact stands.
@@ -578,11 +582,18 @@ pub struct DriftStatus {
     #[schemars(extend("maxLength" = DIFFERENCE_CHARS_MAX))]
     pub observed: Private,
     /// Since when the field differs. Example: `2026-01-15T09:30:00Z`.
+    #[serde(default = "long_ago")]
     pub since: Time,
     /// When the field was put right, the last five times. Example: `["2026-01-15T09:30:00Z"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = REVERTS_MAX), extend("x-kubernetes-list-type" = "atomic"))]
     pub reverts: Vec<Time>,
+}
+
+/// Stands in for a time that is missing, which the operator never writes: an object that cannot be
+/// read would hold up all others.
+fn long_ago() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
 }
 
 /// The last write of fields.

@@ -13,9 +13,7 @@ pub mod status;
 mod schema;
 
 pub use message_contact::{MessageContact, MessageContactSpec, MessageContactStatus, Private};
-pub use resource_directory::{
-    ResourceDirectory, ResourceDirectorySpec, ResourceDirectoryStatus,
-};
+pub use resource_directory::{ResourceDirectory, ResourceDirectorySpec, ResourceDirectoryStatus};
 
 pub use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

@@ -7,8 +7,9 @@ use std::fmt;
 use jiff::SignedDuration;
 
 use super::message_contact::{
-    DELETION_POLICIES, EMAIL_MISSING, EMAIL_TWICE, MessageContactSpec, MessageContactStatus,
-    PHONE_TWICE, READY_WHENS, RECONCILE_POLICIES,
+    ADOPTION_POLICIES, DELETION_POLICIES, EMAIL_MISSING, EMAIL_TWICE, MAX_SENDS, MEMBERS_ADVICE,
+    MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec, MessageContactStatus, PHONE_TWICE, READY_WHENS,
+    RECONCILE_POLICIES, SENDS, Verification,
 };
 use super::resource_directory::{
     Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
@@ -33,6 +34,8 @@ use crate::domain::verdict::Reason;
 
 /// The directory of a contact that names none.
 const DEFAULT_DIRECTORY: &str = "default";
+/// Shortest `verification.resendAfter`.
+const RESEND_AFTER_MIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why a spec was refused: where, and what to write instead. Never holds the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,29 +72,22 @@ pub fn contact(spec: &MessageContactSpec) -> Result<DesiredContact, Problem> {
     if !is_object_name(directory_name(spec)) {
         return Err(Problem::at("directoryRef.name", OBJECT_NAME_ADVICE));
     }
+    one_of("deletionPolicy", spec.deletion_policy.as_deref(), &DELETION_POLICIES)?;
+    not_followed_yet(spec)?;
+    let mode = one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?;
+    let ready_when = one_of("readyWhen", spec.ready_when.as_deref(), &READY_WHENS)?;
     Ok(DesiredContact {
         name: ContactName::parse(spec.name.reveal()).map_err(at("name"))?,
         title: title(&spec.title)?,
         email: email(spec)?,
         phone: phone(spec)?,
         message_types: message_types(&spec.message_types)?,
-        members: spec
-            .members
-            .as_ref()
-            .map(|ids| ids.iter().map(|id| MemberId::from(id.as_str())).collect()),
-        mode: match one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?
-        {
-            Some("ReportOnly") => Mode::ReportOnly,
-            _ => Mode::Enforce,
-        },
-        ready_when: match one_of("readyWhen", spec.ready_when.as_deref(), &READY_WHENS)? {
+        members: members(spec.members.as_deref())?,
+        mode: if mode == Some("ReportOnly") { Mode::ReportOnly } else { Mode::Enforce },
+        ready_when: match ready_when {
             Some("Synced") => ReadyWhen::Synced,
             _ => ReadyWhen::Verified,
         },
-    })
-    .and_then(|desired| {
-        one_of("deletionPolicy", spec.deletion_policy.as_deref(), &DELETION_POLICIES)?;
-        Ok(desired)
     })
 }
 
@@ -220,6 +216,7 @@ pub fn directory(
     if !matches!(spec.management.as_deref(), None | Some("Full")) {
         return Err(not_yet("management", "leave it out, or suspend the directory"));
     }
+    one_of("adoption", spec.adoption.as_deref(), &ADOPTION_POLICIES)?;
     let pin = spec.directory_id.as_deref();
     let is_directory_id = |id: &&str| {
         id.len() <= ID_CHARS_MAX
@@ -285,6 +282,47 @@ fn one_of<'a>(
         Some(word) if !words.contains(&word) => Err(Problem::not_one_of(field, words)),
         word => Ok(word),
     }
+}
+
+fn members(ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem> {
+    let Some(ids) = ids else { return Ok(None) };
+    if ids.len() > MEMBERS_MAX {
+        return Err(Problem::at("members", "write at most 50 ids"));
+    }
+    let is_id = |id: &String| {
+        id.len() <= ID_CHARS_MAX
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && id.bytes().next().is_some_and(is_alphanumeric)
+    };
+    if !ids.iter().all(is_id) {
+        return Err(Problem::at("members", MEMBERS_ADVICE));
+    }
+    let members: BTreeSet<_> = ids.iter().map(|id| MemberId::from(id.as_str())).collect();
+    if members.len() < ids.len() {
+        return Err(Problem::at("members", MEMBERS_TWICE));
+    }
+    Ok(Some(members))
+}
+
+/// Checks the fields whose behaviour comes in a later version, so that what is accepted now is
+/// acceptable then.
+fn not_followed_yet(spec: &MessageContactSpec) -> Result<(), Problem> {
+    one_of("adoptionPolicy", spec.adoption_policy.as_deref(), &ADOPTION_POLICIES)?;
+    let Some(Verification { send, resend_after, max_sends }) = &spec.verification else {
+        return Ok(());
+    };
+    one_of("verification.send", send.as_deref(), &SENDS)?;
+    if let Some(text) = resend_after {
+        let at = |message: &str| Problem::at("verification.resendAfter", message);
+        let wait = duration(text).ok_or_else(|| at(DURATION_ADVICE))?;
+        if wait < RESEND_AFTER_MIN {
+            return Err(at("write a duration of at least 10m"));
+        }
+    }
+    if max_sends.is_some_and(|sends| !MAX_SENDS.contains(&sends)) {
+        return Err(Problem::at("verification.maxSends", "write a number from 1 to 20"));
+    }
+    Ok(())
 }
 
 fn title(word: &str) -> Result<Title, Problem> {
@@ -362,10 +400,8 @@ fn is_origin(text: &str) -> bool {
     let is_name = alphanumeric(bytes.first().copied())
         && alphanumeric(bytes.last().copied())
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte));
-    let is_address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .is_some_and(|host| {
+    let is_address =
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(|host| {
             !host.is_empty()
                 && host.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte))
         });
@@ -384,9 +420,7 @@ fn credentials(spec: Option<&Credentials>) -> Result<CredentialSource, Directory
         return Err(not_yet("credentials.assumeRole", "give keys that need no other role"));
     }
     match (source, secret_ref) {
-        (Some("Secret"), None) => {
-            Err(Problem::at("credentials.secretRef", SECRET_MISSING).into())
-        }
+        (Some("Secret"), None) => Err(Problem::at("credentials.secretRef", SECRET_MISSING).into()),
         (Some("Secret"), Some(secret)) if is_object_name(&secret.name) => {
             Ok(CredentialSource::Secret { name: secret.name.clone() })
         }

@@ -1,5 +1,7 @@
 //! The kind ResourceDirectory.
 
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a `type_` of its own")]
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -158,7 +160,7 @@ pub struct ResourceDirectorySpec {
         extend("minimum" = 1),
         extend("maximum" = DesiredDirectory::REQUESTS_PER_SECOND_MAX)
     )]
-    pub requests_per_second: Option<i32>,
+    pub requests_per_second: Option<i64>,
 
     /// Nothing is read or written for this directory. Left out, it is false. Example: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,12 +307,8 @@ pub struct SecretRef {
             "^[A-Za-z0-9.@_-]{2,64}$",
             "write 2 to 64 letters, digits, dots, @, underscores or hyphens",
         ),
-        rule(
-            "!has(self.externalId) || size(self.externalId) >= 2",
-            "write 2 to 1224 characters",
-            FieldReason::FieldValueInvalid,
-            ".externalId",
-        ),
+        // Not `size`: the evaluator in `validate` counts bytes, the apiserver characters.
+        shape("externalId", "(?s)^..", "write 2 to 1224 characters"),
     ])
 )]
 pub struct AssumeRole {
@@ -331,7 +329,7 @@ pub struct AssumeRole {
     /// Left out, it is 3600. Example: `900`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 900), extend("maximum" = 43_200))]
-    pub duration_seconds: Option<i32>,
+    pub duration_seconds: Option<i64>,
 }
 
 /// Selects namespaces by their labels; all of its words must hold.

@@ -5,19 +5,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::message_contact::{
-    CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus,
-    LastWriteStatus, MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private,
+    CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus, LastWriteStatus,
+    MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private,
 };
 use super::parse::echo;
 use super::resource_directory::{
     ContactCounts, ResourceDirectoryStatus, UNMANAGED_MAX, UnmanagedContact,
 };
-use super::schema::{
-    ID_CHARS_MAX, MESSAGE_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX,
-};
+use super::schema::{ID_CHARS_MAX, MESSAGE_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX};
 use crate::domain::call::DirectoryIdentity;
 use crate::domain::contact::{
-    ContactId, ContactName, Difference, ObservedContact, Recorded,
+    ContactId, ContactName, Difference, MemberId, ObservedContact, Recorded,
 };
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 
@@ -124,9 +122,8 @@ fn contact_conditions(
         policy_compliant,
         ready_waits_for_verification: _,
     } = verdict;
-    let render = |type_: &str, finding: &Finding| {
-        condition(previous, type_, finding, generation, now)
-    };
+    let render =
+        |type_: &str, finding: &Finding| condition(previous, type_, finding, generation, now);
     let findings = [
         ("Synced", Some(synced)),
         ("EmailVerified", Some(email_verified)),
@@ -297,7 +294,7 @@ fn shown(observed: &ObservedContact) -> ObservedStatus {
         email_address: email.as_ref().map(|email| cut(&email.to_string(), WORD_CHARS_MAX)),
         phone_number: phone.as_ref().map(|phone| cut(&phone.to_string(), WORD_CHARS_MAX)),
         message_types: list(&mut message_types.iter().map(String::as_str)),
-        members: list(&mut members.iter().map(|member| member.as_str())),
+        members: list(&mut members.iter().map(MemberId::as_str)),
         status: cut(status.as_str(), WORD_CHARS_MAX),
     }
 }

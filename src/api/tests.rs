@@ -1,6 +1,648 @@
-#[test]
-fn prints() {
-    for crd in super::crds() {
-        println!("---\n{}", serde_saphyr::to_string(&crd).unwrap());
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Value, json};
+
+use super::message_contact::{MessageContactSpec, MessageContactStatus};
+use super::parse::{self, DirectoryProblem};
+use super::resource_directory::{ContactCounts, ResourceDirectorySpec, ResourceDirectoryStatus};
+use super::status::{self, DirectoryFacts, Facts};
+use crate::domain::access::Endpoint;
+use crate::domain::call::DirectoryIdentity;
+use crate::domain::channel::{EmailAddress, PhoneNumber};
+use crate::domain::contact::{
+    AccountId, ContactId, ContactName, ContactStatus, Creation, Difference, DirectoryId, Field,
+    LastError, LastWrite, MemberId, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
+    Removal, Title,
+};
+use crate::domain::directory::{CredentialSource, LabelSelector, NamespaceRule};
+use crate::domain::verdict::{Finding, Reason, Verdict};
+
+// --- The schema -------------------------------------------------------------------------------
+
+/// Every schema of a kind with its path; the kind's own is first.
+fn schemas() -> Vec<(String, Value)> {
+    fn walk(path: String, schema: &Value, found: &mut Vec<(String, Value)>) {
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            walk(format!("{path}.{name}"), inner, found);
+        }
+        for keyword in ["items", "additionalProperties"] {
+            if schema[keyword].is_object() {
+                walk(format!("{path}[]"), &schema[keyword], found);
+            }
+        }
+        found.push((path, schema.clone()));
     }
+    let mut found = Vec::new();
+    for crd in super::crds() {
+        let schema = crd.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
+        walk(crd.spec.names.kind.clone(), &serde_json::to_value(schema).unwrap(), &mut found);
+    }
+    found
+}
+
+/// Asserts that no schema is complained about.
+fn check_schemas(complaint: impl Fn(&str, &Value) -> Option<String>) {
+    let complaints: Vec<_> = schemas()
+        .iter()
+        .filter_map(|(path, schema)| complaint(path, schema).map(|text| format!("{path}: {text}")))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn every_field_is_described_with_an_example() {
+    check_schemas(|path, schema| {
+        let text = schema["description"].as_str().unwrap_or_default();
+        let needs_example = path.matches('.').count() > 1 && !path.ends_with("[]");
+        let missing = if path.ends_with("[]") && schema["type"] != "object" {
+            false
+        } else {
+            text.is_empty() || text.contains('\n') || (needs_example && !text.contains("Example:"))
+        };
+        missing.then(|| text.to_owned())
+    });
+}
+
+#[test]
+fn every_list_has_a_type_and_everything_has_a_maximum() {
+    check_schemas(|_, schema| {
+        let needed: &[&str] = match schema["type"].as_str()? {
+            "array" => &["x-kubernetes-list-type", "maxItems"],
+            "string" if schema["enum"].is_null() && schema["format"].is_null() => &["maxLength"],
+            "object" if schema["additionalProperties"].is_object() => &["maxProperties"],
+            _ => &[],
+        };
+        needed.iter().find(|keyword| schema[**keyword].is_null()).map(ToString::to_string)
+    });
+}
+
+#[test]
+fn a_list_or_object_in_spec_is_not_empty_unless_empty_means_something() {
+    check_schemas(|path, schema| {
+        let empty_means_something = ["MessageContact.spec.members", "ResourceDirectory.spec"];
+        let in_spec = path.contains(".spec.") && !path.ends_with("[]");
+        let needed = match schema["type"].as_str()? {
+            "array" => "minItems",
+            "object" => "minProperties",
+            _ => return None,
+        };
+        let excepted = empty_means_something.contains(&path) || path.ends_with(".namespaces");
+        (in_spec && !excepted && schema[needed].is_null()).then(|| needed.to_owned())
+    });
+    check_schemas(|path, schema| {
+        let atomic = schema["x-kubernetes-list-type"] == "atomic"
+            || schema["x-kubernetes-map-type"] == "atomic";
+        let expected = path.ends_with(".members") || path.ends_with(".spec.namespaces");
+        (expected && !atomic).then(|| "not atomic".to_owned())
+    });
+}
+
+#[test]
+fn every_rule_says_what_to_write_why_and_where() {
+    let mut rules = 0;
+    for (path, schema) in schemas() {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            rules += 1;
+            let field = rule["fieldPath"].as_str().unwrap_or_default().trim_start_matches('.');
+            assert!(!rule["message"].as_str().unwrap_or_default().is_empty(), "{path} {rule}");
+            assert!(!rule["reason"].is_null(), "{path} {rule}");
+            assert!(schema["properties"][field].is_object(), "{path} {rule}");
+            // The apiserver repeats the value on which a rule stands, unless it is an object.
+            assert_eq!(schema["type"], "object", "{path} {rule}");
+            // With this reason the apiserver leaves the message out.
+            assert_ne!(rule["reason"], "FieldValueDuplicate", "{path} {rule}");
+        }
+    }
+    assert!(rules > 20, "{rules}");
+}
+
+#[test]
+fn nothing_in_spec_has_a_default_a_pattern_or_may_be_null() {
+    check_schemas(|path, schema| {
+        let forbidden = ["default", "pattern", "minLength", "nullable", "format"];
+        let found = forbidden.iter().find(|keyword| !schema[**keyword].is_null());
+        found.filter(|_| path.contains(".spec")).map(ToString::to_string)
+    });
+}
+
+#[test]
+fn nothing_that_the_cloud_said_can_make_a_status_unwritable() {
+    check_schemas(|path, schema| {
+        let forbidden = ["enum", "pattern", "minLength", "minItems", "minimum", "maximum"];
+        let found = forbidden.iter().find(|keyword| !schema[**keyword].is_null());
+        let ours = path.contains(".conditions") || !path.contains(".status");
+        let set = schema["x-kubernetes-list-type"] == "set";
+        found.filter(|_| !ours).map(ToString::to_string).or((set && !ours).then(|| "set".into()))
+    });
+}
+
+#[test]
+fn a_new_object_is_pending_for_everybody_who_waits() {
+    for (path, schema) in schemas() {
+        if path.matches('.').count() == 1 && path.ends_with(".status") {
+            assert_eq!(schema["default"]["observedGeneration"], -1);
+            let status: MessageContactStatus =
+                serde_json::from_value(schema["default"].clone()).unwrap();
+            let condition = &status.conditions[0];
+            assert_eq!(
+                (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_str()),
+                ("Ready", "Unknown", Reason::Pending.as_str()),
+            );
+        }
+    }
+}
+
+#[test]
+fn an_object_prints_nothing_private() {
+    let mut spec = spec();
+    spec.phone_number = Some("86-13812345678".into());
+    let shown = format!("{:?}", super::MessageContact::new("x", spec));
+    for private in ["Firewall", "mailbox", "13812345678"] {
+        assert!(!shown.contains(private), "{shown}");
+    }
+}
+
+#[test]
+fn a_strange_object_can_still_be_read() {
+    let strange = json!({
+        "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact", "metadata": {},
+        "spec": { "title": "Boss", "later": 1 }, "status": { "creation": { "name": "X" } },
+    });
+    let read: super::MessageContact = serde_json::from_value(strange).unwrap();
+    assert!(parse::contact(&read.spec).is_err());
+}
+
+// --- Parsing ----------------------------------------------------------------------------------
+
+fn spec() -> MessageContactSpec {
+    MessageContactSpec {
+        name: "Firewall".into(),
+        title: "TechnicalDirector".into(),
+        email_address: Some("mailbox@example.com".into()),
+        message_types: vec!["SecurityMessage".into(), "FaultMessage".into()],
+        ..MessageContactSpec::default()
+    }
+}
+
+/// What is refused after one change: the field, without `spec.`.
+fn refused(change: Value) -> String {
+    let mut spec = serde_json::to_value(spec()).unwrap();
+    for (field, value) in change.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    let spec: MessageContactSpec = serde_json::from_value(spec).unwrap();
+    let problem = parse::contact(&spec).expect_err("is accepted");
+    assert!(!problem.message.is_empty());
+    problem.field_path.strip_prefix("spec.").unwrap().to_owned()
+}
+
+#[test]
+fn a_contact_is_parsed_with_what_absence_means() {
+    let desired = parse::contact(&spec()).unwrap();
+    assert_eq!(desired.name.as_str(), "Firewall");
+    assert_eq!(desired.title, Title::TechnicalDirector);
+    assert_eq!(desired.email, EmailAddress::observed("mailbox@example.com".into()));
+    assert_eq!(desired.phone, None);
+    let types = BTreeSet::from([MessageType::FaultMessage, MessageType::SecurityMessage]);
+    assert_eq!(desired.message_types, types);
+    assert_eq!((desired.mode, desired.ready_when), (Mode::Enforce, ReadyWhen::Verified));
+    assert_eq!(desired.members, None);
+    assert_eq!(parse::directory_name(&spec()), "default");
+    assert!(parse::unsupported(&spec()).is_empty());
+}
+
+#[test]
+fn bound_to_nothing_is_not_the_same_as_left_alone() {
+    let members = |ids: &[&str]| {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let spec = MessageContactSpec { members: Some(ids), ..spec() };
+        parse::contact(&spec).unwrap().members
+    };
+    assert_eq!(members(&[]), Some(BTreeSet::new()));
+    assert_eq!(members(&["rd-a1b2c3"]), Some(BTreeSet::from([MemberId::from("rd-a1b2c3")])));
+}
+
+#[test]
+fn a_contact_is_refused_for_one_field() {
+    let secret = json!({ "secretKeyRef": { "name": "a", "key": "b" } });
+    assert_eq!(refused(json!({ "name": "F" })), "name");
+    assert_eq!(refused(json!({ "name": "Firewall7" })), "name");
+    assert_eq!(refused(json!({ "title": "Boss" })), "title");
+    assert_eq!(refused(json!({ "emailAddress": "Owner <o@example.com>" })), "emailAddress");
+    assert_eq!(refused(json!({ "emailAddress": null })), "emailAddress");
+    assert_eq!(refused(json!({ "emailAddressFrom": secret })), "emailAddressFrom");
+    assert_eq!(
+        refused(json!({ "emailAddress": null, "emailAddressFrom": secret })),
+        "emailAddressFrom"
+    );
+    assert_eq!(refused(json!({ "phoneNumber": "13812345678" })), "phoneNumber");
+    assert_eq!(refused(json!({ "phoneNumberFrom": secret })), "phoneNumberFrom");
+    assert_eq!(refused(json!({ "messageTypes": [] })), "messageTypes");
+    assert_eq!(refused(json!({ "messageTypes": ["Gossip"] })), "messageTypes");
+    assert_eq!(refused(json!({ "directoryRef": { "name": "A b" } })), "directoryRef.name");
+    assert_eq!(refused(json!({ "reconcilePolicy": "Maybe" })), "reconcilePolicy");
+    assert_eq!(refused(json!({ "adoptionPolicy": "Maybe" })), "adoptionPolicy");
+    assert_eq!(refused(json!({ "deletionPolicy": "Maybe" })), "deletionPolicy");
+    assert_eq!(refused(json!({ "readyWhen": "Maybe" })), "readyWhen");
+    assert_eq!(refused(json!({ "members": ["a b"] })), "members");
+    assert_eq!(refused(json!({ "members": ["rd-a", "rd-a"] })), "members");
+    assert_eq!(refused(json!({ "verification": { "send": "Maybe" } })), "verification.send");
+    let wait = |text: &str| refused(json!({ "verification": { "resendAfter": text } }));
+    assert_eq!(wait("15"), "verification.resendAfter");
+    assert_eq!(wait("9m59s"), "verification.resendAfter");
+    assert_eq!(refused(json!({ "verification": { "maxSends": 21 } })), "verification.maxSends");
+}
+
+#[test]
+fn a_duration_needs_its_units() {
+    let seconds = |text: &str| parse::duration(text).map(|duration| duration.as_secs());
+    assert_eq!(seconds("24h"), Some(86_400));
+    assert_eq!(seconds("1h30m5s"), Some(5405));
+    assert_eq!(seconds("90s"), Some(90));
+    for text in ["", "5", "h", "5s1m", "1.5h", "-5m", "5 m", "5d", "100000h"] {
+        assert_eq!(seconds(text), None, "{text}");
+    }
+}
+
+#[test]
+fn only_a_clear_wish_to_delete_deletes() {
+    let removal = |change: Value| {
+        let spec: MessageContactSpec = serde_json::from_value(change).unwrap();
+        parse::removal(&spec)
+    };
+    let deleted = |retain_in_members| Removal::Delete { retain_in_members };
+    assert_eq!(removal(json!({})), deleted(false));
+    assert_eq!(removal(json!({ "deletionPolicy": "Delete" })), deleted(false));
+    assert_eq!(removal(json!({ "retainInMembers": true })), deleted(true));
+    assert_eq!(removal(json!({ "deletionPolicy": "Retain" })), Removal::Retain);
+    assert_eq!(removal(json!({ "deletionPolicy": "Later" })), Removal::Retain);
+    assert_eq!(removal(json!({ "reconcilePolicy": "ReportOnly" })), Removal::Retain);
+    assert_eq!(removal(json!({ "reconcilePolicy": "Later" })), Removal::Retain);
+}
+
+#[test]
+fn an_echo_ends_where_a_character_ends() {
+    assert_eq!(parse::echo("soon"), "soon");
+    assert_eq!(parse::echo(&"x".repeat(200)).len(), 128);
+    assert_eq!(parse::echo(&"語".repeat(60)).len(), 126);
+}
+
+fn directory_of(
+    spec: Value,
+) -> Result<crate::domain::directory::DesiredDirectory, DirectoryProblem> {
+    let spec: ResourceDirectorySpec = serde_json::from_value(spec).unwrap();
+    parse::directory(&spec, &["http://127.0.0.1:8443".to_owned()])
+}
+
+#[test]
+fn a_directory_is_parsed_with_what_absence_means() {
+    let desired = directory_of(json!({})).unwrap();
+    assert_eq!(desired.endpoint.as_str(), Endpoint::CHINA);
+    assert_eq!((desired.pin, desired.credentials), (None, CredentialSource::Ambient));
+    assert_eq!(desired.namespaces, NamespaceRule::OwnOnly);
+    assert_eq!(desired.poll_interval, SignedDuration::from_mins(5));
+    assert_eq!((desired.requests_per_second, desired.suspended), (10, false));
+
+    let desired = directory_of(json!({
+        "endpoint": "http://127.0.0.1:8443", "directoryId": "rd-a1b2c3", "pollInterval": "10s",
+        "credentials": { "source": "Secret", "secretRef": { "name": "keys" } }, "namespaces": {},
+    }))
+    .unwrap();
+    assert_eq!(desired.endpoint.as_str(), "http://127.0.0.1:8443");
+    assert_eq!(desired.pin, Some(DirectoryId::from("rd-a1b2c3")));
+    assert_eq!(desired.credentials, CredentialSource::Secret { name: "keys".into() });
+    assert_eq!(desired.namespaces, NamespaceRule::Selector(LabelSelector::default()));
+}
+
+#[test]
+fn a_directory_is_refused_for_one_field() {
+    let refused = |spec: Value| match directory_of(spec).expect_err("is accepted") {
+        DirectoryProblem::EndpointNotAllowed(_) => "not allowed".to_owned(),
+        DirectoryProblem::NotSupportedYet(problem) => format!("not yet {}", problem.field_path),
+        DirectoryProblem::Invalid(problem) => problem.field_path,
+    };
+    assert_eq!(refused(json!({ "endpoint": "http://127.0.0.1:8444" })), "not allowed");
+    assert_eq!(refused(json!({ "endpoint": "https://evil.aliyuncs.com" })), "not allowed");
+    assert_eq!(refused(json!({ "endpoint": "https://a@127.0.0.1" })), "spec.endpoint");
+    assert_eq!(refused(json!({ "endpoint": Endpoint::CHINA, "site": "China" })), "spec.endpoint");
+    assert_eq!(refused(json!({ "site": "Moon" })), "spec.site");
+    assert_eq!(refused(json!({ "directoryId": "a1b2c3" })), "spec.directoryId");
+    assert_eq!(refused(json!({ "pollInterval": "9s" })), "spec.pollInterval");
+    assert_eq!(refused(json!({ "requestsPerSecond": 101 })), "spec.requestsPerSecond");
+    assert_eq!(refused(json!({ "management": "NoDelete" })), "not yet spec.management");
+    let credentials = |value: Value| refused(json!({ "credentials": value }));
+    assert_eq!(credentials(json!({ "source": "Secret" })), "spec.credentials.secretRef");
+    assert_eq!(credentials(json!({ "source": "RRSA" })), "not yet spec.credentials.source");
+    assert_eq!(credentials(json!({ "source": "Hat" })), "spec.credentials.source");
+    assert_eq!(
+        credentials(json!({ "secretRef": { "name": "keys" } })),
+        "spec.credentials.secretRef"
+    );
+    assert_eq!(
+        credentials(json!({ "assumeRole": { "roleArn": "acs:ram::1:role/a" } })),
+        "not yet spec.credentials.assumeRole"
+    );
+    let expression =
+        |value: Value| refused(json!({ "namespaces": { "matchExpressions": [value] } }));
+    assert_eq!(
+        expression(json!({ "key": "team", "operator": "In" })),
+        "spec.namespaces.matchExpressions[0].values"
+    );
+    assert_eq!(
+        expression(json!({ "key": "team", "operator": "Likes" })),
+        "spec.namespaces.matchExpressions[0].operator"
+    );
+}
+
+// --- Status -----------------------------------------------------------------------------------
+
+fn at(second: i64) -> Timestamp {
+    // With a fraction, as a clock has it.
+    Timestamp::new(1_800_000_000 + second, 123_456_789).unwrap()
+}
+
+fn recorded() -> Recorded {
+    Recorded {
+        directory_id: Some("rd-a1b2c3".into()),
+        contact_id: Some("c-1".into()),
+        creation: Some(Creation {
+            name: ContactName::observed("Firewall".into()),
+            hash: "5f".into(),
+            at: at(-5),
+        }),
+        last_write: Some(LastWrite { hash: "6f".into(), mismatches: 1 }),
+        last_error: Some(LastError {
+            code: "InvalidParameter.Name".into(),
+            action: "AddMessageContact".into(),
+            generation: 3,
+        }),
+    }
+}
+
+fn observed() -> ObservedContact {
+    ObservedContact {
+        id: "c-1".into(),
+        name: ContactName::observed("Firewall".into()),
+        email: Some(EmailAddress::observed("mailbox@example.com".into())),
+        phone: Some(PhoneNumber::observed("86-13812345678".into())),
+        title: "TechnicalDirector".into(),
+        message_types: BTreeSet::from(["SecurityMessage".into()]),
+        members: BTreeSet::from([MemberId::from("rd-a1b2c3")]),
+        status: ContactStatus::Active,
+    }
+}
+
+fn verdict(synced: Finding) -> Verdict {
+    Verdict {
+        synced,
+        email_verified: Finding::met(Reason::Verified, "confirmed"),
+        phone_verified: None,
+        bound: None,
+        policy_compliant: None,
+        ready_waits_for_verification: true,
+    }
+}
+
+/// The status as it comes back from the apiserver.
+fn stored<T: serde::Serialize + serde::de::DeserializeOwned>(status: &T) -> T {
+    serde_json::from_value(serde_json::to_value(status).unwrap()).unwrap()
+}
+
+fn render(
+    previous: &MessageContactStatus,
+    verdict: &Verdict,
+    differences: &[Difference],
+    second: i64,
+) -> MessageContactStatus {
+    let (recorded, observed) = (recorded(), observed());
+    let facts = Facts {
+        generation: 3,
+        directory: Some("default"),
+        recorded: &recorded,
+        observed: Some(&observed),
+        differences,
+        verdict,
+        handled_requested_at: None,
+        handled_resend_at: None,
+    };
+    status::contact(previous, &facts, at(second))
+}
+
+fn shown(conditions: &[Condition]) -> String {
+    let words: Vec<_> = conditions
+        .iter()
+        .map(|condition| format!("{}={}/{}", condition.type_, condition.status, condition.reason))
+        .collect();
+    words.join(" ")
+}
+
+#[test]
+fn what_is_remembered_survives_the_status() {
+    let in_sync = verdict(Finding::met(Reason::InSync, "in sync"));
+    let rendered = stored(&render(&MessageContactStatus::default(), &in_sync, &[], 0));
+    assert_eq!(parse::recorded(&rendered), recorded());
+    assert_eq!(rendered.directory.as_deref(), Some("default"));
+    let text = serde_json::to_string(&rendered).unwrap();
+    assert!(!text.contains("mailbox") && !text.contains("13812345678"), "{text}");
+}
+
+#[test]
+fn nothing_ticks_while_nothing_happens() {
+    let difference =
+        Difference { field: Field::Title, desired: "CEO".into(), observed: "Other".into() };
+    let drifted = verdict(Finding::unmet(Reason::Drifted, "title differs"));
+    let first =
+        render(&MessageContactStatus::default(), &drifted, std::slice::from_ref(&difference), 0);
+    assert_eq!(stored(&first), first);
+    assert_eq!(render(&first, &drifted, &[difference], 3600), first);
+}
+
+#[test]
+fn a_transition_is_a_change_of_status_and_nothing_else() {
+    let times = |status: &MessageContactStatus| -> Vec<i64> {
+        let second = |condition: &Condition| {
+            condition.last_transition_time.0.as_second() - at(0).as_second()
+        };
+        status.conditions.iter().map(second).collect()
+    };
+    let updating = verdict(Finding::unmet(Reason::Updating, "title"));
+    let first = render(&MessageContactStatus::default(), &updating, &[], 0);
+    assert_eq!(
+        shown(&first.conditions),
+        "Synced=False/Updating EmailVerified=True/Verified Ready=False/Updating \
+         Reconciling=True/Updating"
+    );
+    let busy = render(&first, &verdict(Finding::unmet(Reason::CloudBusy, "later")), &[], 10);
+    assert_eq!(times(&busy), [0, 0, 0, 0]);
+    let done = render(&busy, &verdict(Finding::met(Reason::InSync, "done")), &[], 20);
+    assert_eq!(
+        shown(&done.conditions),
+        "Synced=True/InSync EmailVerified=True/Verified Ready=True/InSync"
+    );
+    assert_eq!(times(&done), [20, 0, 20]);
+    assert!(done.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
+}
+
+#[test]
+fn stalled_stands_for_the_reasons_that_waiting_does_not_help() {
+    for reason in Reason::ALL.iter().copied().filter(|reason| *reason != Reason::Suspended) {
+        let unmet = verdict(Finding::unmet(reason, "why"));
+        let rendered = render(&MessageContactStatus::default(), &unmet, &[], 0);
+        let types: Vec<_> = rendered.conditions.iter().map(|c| c.type_.as_str()).collect();
+        assert_eq!(types.contains(&"Stalled"), reason.stalls(), "{reason}");
+        assert_eq!(types.contains(&"Reconciling"), !reason.stalls(), "{reason}");
+    }
+}
+
+#[test]
+fn ready_keeps_its_last_word_while_suspended() {
+    let in_sync = verdict(Finding::met(Reason::InSync, "in sync"));
+    let before = render(&MessageContactStatus::default(), &in_sync, &[], 0);
+    let suspended = verdict(Finding::unknown(Reason::Suspended, "suspended"));
+    let after = render(&before, &suspended, &[], 10);
+    assert_eq!(
+        shown(&after.conditions),
+        "Synced=Unknown/Suspended EmailVerified=True/Verified Ready=True/InSync"
+    );
+}
+
+#[test]
+fn a_difference_keeps_the_time_since_when_it_is_there() {
+    let difference = |field, observed: &str| Difference {
+        field,
+        desired: "wanted".into(),
+        observed: observed.into(),
+    };
+    let drifted = verdict(Finding::unmet(Reason::Drifted, "differs"));
+    let none = MessageContactStatus::default();
+    let first = render(&none, &drifted, &[difference(Field::Title, "Other")], 0);
+    let now = [difference(Field::Name, "Old"), difference(Field::Title, "CEO")];
+    let second = render(&first, &drifted, &now, 60);
+    let since: Vec<_> = second
+        .drift
+        .iter()
+        .map(|drift| (drift.field.as_str(), drift.since.0.as_second() - at(0).as_second()))
+        .collect();
+    assert_eq!(since, [("name", 60), ("title", 0)]);
+}
+
+#[test]
+fn what_was_seen_of_a_held_contact_stays_when_it_is_out_of_sight() {
+    let in_sync = verdict(Finding::met(Reason::InSync, "in sync"));
+    let before = render(&MessageContactStatus::default(), &in_sync, &[], 0);
+    let unavailable = verdict(Finding::unknown(Reason::CloudUnavailable, "no answer"));
+    let unseen = |recorded: &Recorded| {
+        let facts = Facts {
+            generation: 4,
+            directory: None,
+            recorded,
+            observed: None,
+            differences: &[],
+            verdict: &unavailable,
+            handled_requested_at: Some("now"),
+            handled_resend_at: None,
+        };
+        status::contact(&before, &facts, at(10))
+    };
+    let after = unseen(&recorded());
+    assert_eq!(
+        (after.observed, after.directory),
+        (before.observed.clone(), before.directory.clone())
+    );
+    assert_eq!(after.last_handled_reconcile_at.as_deref(), Some("now"));
+    assert_eq!(unseen(&Recorded::default()).observed, None);
+}
+
+#[test]
+fn no_word_of_the_cloud_makes_a_status_unwritable() {
+    let long = "語".repeat(5000);
+    let mut seen = observed();
+    seen.title.clone_from(&long);
+    seen.name = ContactName::observed(long.clone());
+    seen.email = Some(EmailAddress::observed(format!("x@{long}")));
+    seen.status = ContactStatus::Other(long.clone());
+    seen.members = (0..500).map(|n| MemberId(format!("{n}{long}"))).collect();
+    let mut remembered = recorded();
+    remembered.last_error =
+        Some(LastError { code: long.clone(), action: "A".into(), generation: 1 });
+    let difference =
+        Difference { field: Field::Title, desired: "CEO".into(), observed: long.clone() };
+    let unmet = verdict(Finding::unmet(Reason::Drifted, long.repeat(10)));
+    let facts = Facts {
+        generation: 1,
+        directory: Some("default"),
+        recorded: &remembered,
+        observed: Some(&seen),
+        differences: &[difference],
+        verdict: &unmet,
+        handled_requested_at: Some(&long),
+        handled_resend_at: Some(&long),
+    };
+    let rendered = status::contact(&MessageContactStatus::default(), &facts, at(0));
+    let schemas = schemas();
+    let (_, schema) =
+        schemas.iter().find(|(path, _)| path == "MessageContact.status").expect("there is one");
+    fits(schema, &serde_json::to_value(&rendered).unwrap(), "status");
+}
+
+/// Asserts that a value keeps to the maxima of its schema.
+fn fits(schema: &Value, value: &Value, path: &str) {
+    let max = |keyword: &str| schema[keyword].as_u64().map(|max| usize::try_from(max).unwrap());
+    match value {
+        Value::String(text) => {
+            let length = text.chars().count();
+            assert!(max("maxLength").is_none_or(|max| length <= max), "{path}: {length}");
+        }
+        Value::Array(items) => {
+            assert!(max("maxItems").is_none_or(|max| items.len() <= max), "{path}");
+            for item in items {
+                fits(&schema["items"], item, path);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let schema = &schema["properties"][name];
+                assert!(schema.is_object(), "{path}.{name} is not in the schema");
+                fits(schema, value, &format!("{path}.{name}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_status_of_a_directory_tells_who_answers_and_what_nobody_manages() {
+    let identity = DirectoryIdentity {
+        directory_id: "rd-a1b2c3".into(),
+        root_folder_id: "r-a1b2c3".into(),
+        management_account_id: AccountId::from("1234567890123456"),
+    };
+    let unmanaged: Vec<_> = (0..60)
+        .map(|n| (ContactId(format!("c-{n}")), ContactName::observed("Old".into())))
+        .collect();
+    let connected = Finding::met(Reason::Connected, "answers");
+    let facts = DirectoryFacts {
+        generation: 2,
+        identity: Some(&identity),
+        contacts: Some(ContactCounts { observed: 70, managed: 10, unmanaged: 60, verified: 9 }),
+        unmanaged: Some(&unmanaged),
+        ready: &connected,
+        throttled: None,
+        handled_requested_at: None,
+    };
+    let first = status::directory(&ResourceDirectoryStatus::default(), &facts, at(0));
+    assert_eq!(first.directory_id.as_deref(), Some("rd-a1b2c3"));
+    assert_eq!(first.unmanaged.len(), 50);
+    assert_eq!(shown(&first.conditions), "Ready=True/Connected");
+    assert_eq!(stored(&first), first);
+    assert_eq!(status::directory(&first, &facts, at(60)), first);
+
+    let gone = Finding::unmet(Reason::Unreachable, "no answer");
+    let nothing =
+        DirectoryFacts { identity: None, contacts: None, unmanaged: None, ready: &gone, ..facts };
+    let second = status::directory(&first, &nothing, at(120));
+    assert_eq!(shown(&second.conditions), "Ready=False/Unreachable Reconciling=True/Unreachable");
+    assert_eq!((second.contacts, &second.unmanaged), (first.contacts, &first.unmanaged));
 }

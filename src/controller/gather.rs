@@ -13,8 +13,7 @@ use super::claims::{Claim, Claims, Contact};
 use super::triggers::Waker;
 use crate::api::{self, MessageContact, ResourceDirectory, parse};
 use crate::clock::Clock;
-use crate::cloud::Credentials;
-use crate::directory::{Directory, Registry};
+use crate::directory::{Credentials, Directory, Registry};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
     ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Uid,
@@ -212,7 +211,10 @@ impl World {
             setback: memory.setback.as_ref(),
             hash_key: &self.hash_key,
         };
-        let plan = plan::plan(&input, now);
+        let mut plan = plan::plan(&input, now);
+        if plan.verdict.synced.reason == Reason::InSync {
+            plan.verdict.synced.message += &not_followed(&parse::unsupported(&object.spec));
+        }
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
             Sight::Unlisted | Sight::Gone => None,
@@ -373,6 +375,14 @@ fn closed<'a>(
         return Err(not_ready("reaches another directory than `directoryId` says"));
     }
     Ok((&identity.directory_id, snapshot))
+}
+
+/// Says which fields are set and have no effect yet: never silence.
+pub(super) fn not_followed(fields: &[&str]) -> String {
+    if fields.is_empty() {
+        return String::new();
+    }
+    format!("; not acted upon by this version: {}", fields.join(", "))
 }
 
 fn suspended() -> Finding {

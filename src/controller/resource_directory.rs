@@ -10,12 +10,11 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use super::gather::World;
+use super::gather::{World, not_followed};
 use super::report;
 use crate::api::resource_directory::ContactCounts;
 use crate::api::{self, ResourceDirectory, parse, status};
-use crate::cloud::Credentials;
-use crate::directory::{Config, Connection, Directory, Health};
+use crate::directory::{Config, Connection, Credentials, Directory, Health};
 use crate::domain::access::AccessKeys;
 use crate::domain::call::FailureClass;
 use crate::domain::contact::{ContactId, ContactName, ContactStatus, Uid};
@@ -55,8 +54,9 @@ pub(super) async fn reconcile(
         Ok(desired) => match connect(&world, &name, desired).await? {
             Err(finding) => (finding, None),
             Ok(directory) => {
-                let health = directory.health();
-                (readiness(desired, &directory, &health), Some(directory))
+                let mut ready = readiness(desired, &directory, &directory.health());
+                ready.message += &not_followed(&parse::unsupported_in_directory(&object.spec));
+                (ready, Some(directory))
             }
         },
     };

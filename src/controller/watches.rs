@@ -290,13 +290,14 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
     while let Some((name, changed)) = changes.next().await {
         let late = world.clock.now().saturating_add(COUNTS_LATE_BY);
         let directory: ObjectRef<ResourceDirectory> = ObjectRef::new(&name);
-        if changed.everything {
+        if changed.everything || changed.health {
             world.directory_waker.wake(directory);
+        } else if let Ok(late) = late {
+            world.directory_waker.wake_by(directory, late);
+        }
+        if changed.everything {
             wake_contacts_of(&world, &name);
             continue;
-        }
-        if let Ok(late) = late {
-            world.directory_waker.wake_by(directory, late);
         }
         let Some(runtime) = world.directory(&name) else { continue };
         let identity = runtime.with_snapshot(|snapshot| snapshot.identity().cloned());

@@ -326,7 +326,7 @@ impl<T> Lane<T> {
     }
 
     /// To the edge of the window, which is a whole second if the clocks agree; if that was too
-    /// early, 1 s, 2 s and so on up to the longest window.
+    /// early, half a second, 1 s, 2 s and so on up to the longest window.
     fn pause_for_rate(
         &mut self,
         hint: Option<SignedDuration>,
@@ -337,7 +337,7 @@ impl<T> Lane<T> {
         let exponent = i32::try_from(self.throttles.min(64)).unwrap_or(64);
         let window = match self.throttles {
             0 => to_the_edge,
-            _ => 2_f64.powi(exponent - 1).min(Self::WINDOW_MAX),
+            _ => 2_f64.powi(exponent - 2).min(Self::WINDOW_MAX),
         };
         self.throttles = self.throttles.saturating_add(1);
         let hint = hint.unwrap_or_default().min(AHEAD_MAX).as_secs_f64();

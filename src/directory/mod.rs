@@ -17,6 +17,7 @@ mod rate;
 mod tests;
 
 pub use lane::Priority;
+pub use crate::cloud::Credentials;
 pub use registry::{Changes, Config, Registry};
 
 use std::sync::atomic::{AtomicBool, Ordering};

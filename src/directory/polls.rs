@@ -17,6 +17,7 @@ use crate::domain::call::CallError;
 
 /// The worker's own looks at the cloud.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they change independently of each other")]
 pub(super) struct Polls {
     interval: SignedDuration,
     identity: Identity,
@@ -26,8 +27,12 @@ pub(super) struct Polls {
     listing: bool,
     /// The directory was listed once.
     listed: bool,
-    /// When the next look begins, unless a list is under way or wanted.
-    due_at: Timestamp,
+    /// When the identity is asked next, while it is not certain.
+    identity_due_at: Timestamp,
+    /// When the next list begins, unless one is under way or wanted.
+    list_due_at: Timestamp,
+    /// When what waits for confirmation is to be asked again.
+    pending_due_at: Timestamp,
     failures: u32,
 }
 
@@ -71,7 +76,9 @@ impl Polls {
             page_queued: false,
             listing: false,
             listed: false,
-            due_at: now,
+            identity_due_at: now,
+            list_due_at: now,
+            pending_due_at: after(now, interval.as_secs_f64()),
             failures: 0,
         }
     }
@@ -97,13 +104,16 @@ impl Polls {
     pub(super) fn due_at(&self, list_wanted: bool, now: Timestamp) -> Option<Timestamp> {
         // A time further ahead than any wait can only come from a clock that was set back.
         let longest = after(now, self.interval.max(Self::BACKOFF_MAX).as_secs_f64() * 1.5);
-        let due_at = if self.due_at > longest { now } else { self.due_at };
+        let sane = |at: Timestamp| if at > longest { now } else { at };
         match self.identity {
-            Identity::Confirmed { .. } if self.page_queued => None,
-            Identity::Confirmed { .. } if self.listing => Some(now),
-            Identity::Confirmed { .. } if list_wanted && self.failures == 0 => Some(now),
-            Identity::Unknown | Identity::Refused(_) if self.identity_queued => None,
-            _ => Some(due_at),
+            Identity::Confirmed { .. } => {
+                let at_once = self.listing || (list_wanted && self.failures == 0);
+                let due_at = if at_once { now } else { sane(self.list_due_at) };
+                (!self.page_queued).then_some(due_at)
+            }
+            Identity::Unknown | Identity::Refused(_) => {
+                (!self.identity_queued).then_some(sane(self.identity_due_at))
+            }
         }
     }
 
@@ -139,16 +149,23 @@ impl Polls {
             self.listed = false;
         }
         if !self.listed || self.failures > 0 {
-            self.due_at = now;
+            self.list_due_at = now;
         }
     }
 
-    /// The list is complete.
-    pub(super) fn list_complete(&mut self, now: Timestamp, jitter: f64) {
+    /// The list is complete. Returns whether what waits for confirmation is in doubt again: once an
+    /// interval, however many lists were wanted in it.
+    pub(super) fn list_complete(&mut self, now: Timestamp, jitter: f64) -> bool {
         self.listing = false;
         self.listed = true;
         self.failures = 0;
-        self.due_at = after(now, self.interval.as_secs_f64() * (1.0 + Self::SPREAD * jitter));
+        let interval = self.interval.as_secs_f64();
+        self.list_due_at = after(now, interval * (1.0 + Self::SPREAD * jitter));
+        let pending_due = self.pending_due_at <= now;
+        // A time further ahead can only come from a clock that was set back.
+        let next = after(now, interval);
+        self.pending_due_at = if pending_due { next } else { self.pending_due_at.min(next) };
+        pending_due
     }
 
     /// A look failed, or its list saw the directory shrink.
@@ -158,7 +175,8 @@ impl Polls {
         let longest = self.interval.min(Self::BACKOFF_MAX).as_secs_f64();
         let exponent = i32::try_from(self.failures.min(32)).unwrap_or(32) - 1;
         let seconds = 2_f64.powi(exponent).min(longest);
-        self.due_at = after(now, seconds * (0.75 + 0.5 * jitter));
+        self.list_due_at = after(now, seconds * (0.75 + 0.5 * jitter));
+        self.identity_due_at = self.list_due_at;
     }
 
     /// The API did not tell the identity; until it does, nothing else is called.
@@ -175,7 +193,7 @@ impl Polls {
         };
         if doubtful {
             self.identity = Identity::Unknown;
-            self.due_at = now;
+            self.identity_due_at = now;
         }
         doubtful
     }
@@ -186,13 +204,14 @@ impl Polls {
         self.listing = false;
         self.listed &= !elsewhere;
         self.failures = 0;
-        self.due_at = now;
+        self.identity_due_at = now;
+        self.list_due_at = now;
     }
 
     pub(super) fn set_interval(&mut self, interval: SignedDuration, now: Timestamp) {
         self.interval = interval;
         if self.failures == 0 {
-            self.due_at = self.due_at.min(after(now, interval.as_secs_f64()));
+            self.list_due_at = self.list_due_at.min(after(now, interval.as_secs_f64()));
         }
     }
 }

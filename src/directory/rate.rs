@@ -8,10 +8,12 @@
 //!            |          _--
 //!            |       _-
 //!  0.7 peak  +------
-//!            refused                    10 s            -> time
+//!            refused                    15 s            -> time
 //! ```
 //! The curve is CUBIC's (RFC 9438) made free of scale: steep at first, flat around the rate that
 //! was refused last, steep again when that rate turns out to be fine.
+
+use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,13 +30,15 @@ pub(super) struct Rate {
     /// Up to when tokens were filled in; ahead of now during a pause, in which none come.
     filled_at: Timestamp,
     reduction: Option<Reduction>,
+    /// When calls of the last second were accepted.
+    accepted: VecDeque<Timestamp>,
 }
 
 /// The rate was refused and is on its way back.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Reduction {
     began_at: Timestamp,
-    /// The rate that was refused, in calls per second.
+    /// What seems to be too fast, in calls per second.
     peak: f64,
     /// A call was accepted since, so that another refusal is news about the rate.
     proven: bool,
@@ -43,9 +47,13 @@ struct Reduction {
 impl Rate {
     /// What is left of the rate after a refusal. Source: RFC 9438, section 4.6.
     const DECREASE: f64 = 0.7;
-    /// Seconds until the refused rate is tried again. At 5 calls a second this is a refusal in
-    /// about sixty calls; half of it would double the refusals and gain 2 % of throughput.
-    const RECOVERY_SECONDS: f64 = 10.0;
+    /// Seconds until the refused rate is tried again. At 5 calls a second a refusal then comes once
+    /// in about a hundred calls; a third of it costs more for refusals than the steeper way up gains.
+    const RECOVERY_SECONDS: f64 = 15.0;
+    /// What was too fast is taken to be what was accepted in the last second: a rate that was far
+    /// above the limit comes down to it at once. It is not taken to be less than this share of the
+    /// rate, as a limit may be used up by others while next to nothing was called here.
+    const PEAK_MIN: f64 = 0.5;
     /// Slowest rate, in calls per second: below it nobody could tell slow from stuck.
     const SLOWEST: f64 = 0.2;
     /// Calls that may go at once after a rest: a change, its read-back and its verification.
@@ -60,7 +68,13 @@ impl Rate {
     #[must_use]
     pub(super) fn new(ceiling: u32, now: Timestamp) -> Self {
         let ceiling = f64::from(ceiling.max(1));
-        Self { ceiling, tokens: burst(ceiling), filled_at: now, reduction: None }
+        Self {
+            ceiling,
+            tokens: burst(ceiling),
+            filled_at: now,
+            reduction: None,
+            accepted: VecDeque::new(),
+        }
     }
 
     /// Changes the ceiling.
@@ -91,13 +105,13 @@ impl Rate {
     /// When a call may go that leaves `reserve` tokens behind.
     #[must_use]
     pub(super) fn ready_at(&self, reserve: f64, now: Timestamp) -> Timestamp {
-        let mut filled = self.clone();
-        filled.fill(now);
-        let missing = 1.0 + reserve - filled.tokens;
+        let (tokens, filled_at) = self.filled(now);
+        let missing = 1.0 + reserve - tokens;
+        // A sum of parts of tokens may lack a little of a whole one.
         if missing <= 1e-9 {
             return now;
         }
-        after(filled.filled_at.max(now), missing / filled.per_second(now))
+        after(filled_at.max(now), missing / self.per_second(now))
     }
 
     /// A call goes.
@@ -119,6 +133,8 @@ impl Rate {
         if let Some(reduction) = &mut self.reduction {
             reduction.proven = true;
         }
+        self.forget_before_the_last_second(now);
+        self.accepted.push_back(now);
     }
 
     /// A call was refused for its rate, and none goes before `until`.
@@ -128,23 +144,37 @@ impl Rate {
     pub(super) fn refused(&mut self, now: Timestamp, until: Timestamp) {
         self.fill(now);
         if self.reduction.is_none_or(|reduction| reduction.proven) {
-            let peak = self.per_second(now).max(Self::SLOWEST / Self::DECREASE);
+            self.forget_before_the_last_second(now);
+            let accepted = u32::try_from(self.accepted.len()).unwrap_or(u32::MAX);
+            let rate = self.per_second(now);
+            let peak = f64::from(accepted).clamp(rate * Self::PEAK_MIN, rate);
             self.reduction = Some(Reduction { began_at: now, peak, proven: false });
         }
-        self.tokens = 1.0;
+        // The job that was refused goes again, and the reserve stays.
+        self.tokens = 1.0 + Self::RESERVE;
         self.filled_at = until.max(now);
     }
 
+    fn forget_before_the_last_second(&mut self, now: Timestamp) {
+        let second = SignedDuration::from_secs(1);
+        let is_past = |at: &mut Timestamp| now.duration_since(*at).abs() > second;
+        while self.accepted.pop_front_if(is_past).is_some() {}
+    }
+
     fn fill(&mut self, now: Timestamp) {
-        if self.filled_at.duration_since(now) > AHEAD_MAX {
-            self.filled_at = now;
+        (self.tokens, self.filled_at) = self.filled(now);
+    }
+
+    /// The tokens at this time, and up to when they are counted: later than now during a pause.
+    fn filled(&self, now: Timestamp) -> (f64, Timestamp) {
+        let since = self.filled_at;
+        let since = if since.duration_since(now) > AHEAD_MAX { now } else { since };
+        let seconds = now.duration_since(since).as_secs_f64();
+        if seconds <= 0.0 {
+            return (self.tokens, since);
         }
-        let seconds = now.duration_since(self.filled_at).as_secs_f64();
-        if seconds > 0.0 {
-            let rate = self.per_second(now);
-            self.tokens = (self.tokens + seconds * rate).min(burst(rate));
-            self.filled_at = now;
-        }
+        let rate = self.per_second(now);
+        ((self.tokens + seconds * rate).min(burst(rate)), now)
     }
 }
 

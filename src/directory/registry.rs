@@ -1,4 +1,4 @@
-//! All directories, by the name of their ResourceDirectory object.
+//! All directories, by the name of their `ResourceDirectory` object.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -28,7 +28,8 @@ pub struct Config {
     pub requests_per_second: u32,
 }
 
-/// The directories that this process works on. Clones share them.
+/// The directories that this process works on. Clones share them. [`Registry::close`] before the last
+/// one is dropped, or calls in flight are cut off.
 #[derive(Debug, Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -213,10 +214,11 @@ impl Outbox {
         let mut waiting = self.waiting();
         match waiting.changed.get_mut(name) {
             Some(known) => {
-                let Changed { ids, names, everything } = changed;
+                let Changed { ids, names, everything, health } = changed;
                 known.ids.extend(ids);
                 known.names.extend(names);
                 known.everything |= everything;
+                known.health |= health;
             }
             None => {
                 waiting.changed.insert(name.to_owned(), changed);

@@ -238,7 +238,7 @@ fn without_a_hint_the_window_is_waited_for_then_longer() {
         pauses.push(millis(until) - millis(now));
         now = until;
     }
-    assert_eq!(pauses, [700, 1000, 2000, 4000]);
+    assert_eq!(pauses, [700, 500, 1000, 2000]);
 }
 
 #[test]
@@ -291,19 +291,17 @@ fn against_a_limit(limit: u32, ceiling: u32, window_begins: i64, seconds: i64) -
 
 #[test]
 fn at_half_the_ceiling_few_calls_are_refused_and_the_limit_is_used() {
-    for (limit, ceiling) in [(5, 10), (5, 50), (5, 5), (2, 10), (20, 100)] {
+    let runs = [(5, 10, 60), (5, 10, 600), (5, 50, 60), (5, 5, 60), (2, 10, 600), (20, 100, 60)];
+    for (limit, ceiling, seconds) in runs {
         for window_begins in [0, 137, 370, 500, 910] {
-            for seconds in [60, 600] {
-                let Tally { accepted, refused } =
-                    against_a_limit(limit, ceiling, window_begins, seconds);
-                #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-                let used = accepted / (f64::from(limit) * seconds as f64);
-                let share = refused / (accepted + refused);
-                eprintln!("{limit}/{ceiling} +{window_begins} {seconds}s: {used:.3} {share:.3}");
-                if true {continue;}
-                assert!(used >= 0.9, "used {used} of {limit}, window {window_begins}");
-                assert!(share <= 0.05, "refused {share} at {limit}, window {window_begins}");
-            }
+            let Tally { accepted, refused } =
+                against_a_limit(limit, ceiling, window_begins, seconds);
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let used = accepted / (f64::from(limit) * seconds as f64);
+            let share = refused / (accepted + refused);
+            let run = format!("limit {limit} of {ceiling}, {seconds} s, window {window_begins}");
+            assert!(used >= 0.9, "{run}: used {used:.3}");
+            assert!(share <= 0.05, "{run}: refused {share:.3}");
         }
     }
 }
@@ -347,7 +345,6 @@ fn beside_an_outsider_most_of_the_free_time_is_used() {
     for (held, cycle) in [(300, 1000), (600, 2000), (1500, 5000), (3000, 10_000)] {
         for ceiling in [10, 50, 100] {
             let used = against_an_outsider(held, cycle, ceiling, 20);
-            eprintln!("held {held} of {cycle}, ceiling {ceiling}: {used:.3}");
             assert!(used >= 0.75, "held {held} of {cycle}, ceiling {ceiling}: {used}");
         }
     }
@@ -360,10 +357,12 @@ fn the_rate_recovers_by_itself() {
     let job = granted(&mut lane, at(0));
     lane.refused(job, Refusal::Throttled { hint: None }, at(0), 0.0);
     let rate = |lane: &Lane<()>, second: i64| lane.rate().per_second(at(second * 1000));
-    let rates = [0, 1, 5, 10, 100].map(|second| (rate(&lane, second) * 10.0).round());
-    assert_eq!(rates, [70.0, 78.0, 96.0, 100.0, 100.0]);
-    assert_eq!(lane.rate().recovered_at(), Some(at(10_000)));
-    grant_and_end(&mut lane, at(10_000));
+    let rates = [0, 5, 15, 30, 100].map(|second| format!("{:.1}", rate(&lane, second)));
+    assert_eq!(rates, ["3.5", "4.6", "5.0", "6.5", "10.0"]);
+    let recovered_at = lane.rate().recovered_at().map_or(0, millis);
+    assert!((37_000..38_000).contains(&recovered_at), "{recovered_at}");
+    lane.push(Priority::Change, ());
+    grant_and_end(&mut lane, at(38_000));
     assert_eq!(lane.rate().recovered_at(), None);
 }
 
@@ -527,6 +526,16 @@ fn at_rest_only_pages_are_polled() {
 }
 
 #[test]
+fn what_waits_for_confirmation_is_in_doubt_once_an_interval() {
+    let mut polls = connected(300);
+    let in_doubt: Vec<i64> = (1..=90)
+        .map(|turn| turn * 10)
+        .filter(|second| polls.list_complete(at(second * 1000), 0.0))
+        .collect();
+    assert_eq!(in_doubt, [300, 600, 900]);
+}
+
+#[test]
 fn a_list_that_fails_is_tried_again_after_one_second_then_twice_as_long() {
     let mut polls = connected(300);
     let mut now = at(300_000);
@@ -554,6 +563,10 @@ fn the_identity_is_asked_again_before_anything_else_when_keys_are_in_doubt() {
     let mut polls = connected(300);
     assert!(!polls.doubt_identity(at(59_999)), "it was told a moment ago");
     assert!(polls.doubt_identity(at(60_000)));
+    let mut certain = connected(300);
+    assert!(certain.doubt_identity(at(60_000)));
+    certain.identity_told(false, at(60_020));
+    assert_eq!(certain.due_at(false, at(60_020)), Some(at(300_000)), "no list for a doubt");
     assert!(!polls.is_confirmed());
     assert_eq!(polls.next(false, at(60_000)), Some(Poll::Identity));
     polls.unqueued(Poll::Identity);

@@ -30,10 +30,13 @@ pub(super) enum Command {
     Close,
 }
 
+/// Says, on what is known at that moment, what to call.
+type Decide = Box<dyn FnMut(&Snapshot, Timestamp) -> Option<Call> + Send>;
+
 /// One call that somebody wants made.
 pub(super) struct Job {
     pub(super) priority: Priority,
-    pub(super) decide: Box<dyn FnMut(&Snapshot, Timestamp) -> Option<Call> + Send>,
+    pub(super) decide: Decide,
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
@@ -76,8 +79,8 @@ pub(super) struct Worker {
     next_list_waiters: Vec<ListWaiter>,
     /// The last turn was a page's. While the first list is under way it takes every other turn.
     page_was_last: bool,
-    /// The identity is asked because a call got an answer about its keys.
-    doubted: bool,
+    /// Calls were not made, or failed, for want of an identity: when it is told, all try again.
+    wake_all: bool,
 }
 
 impl Worker {
@@ -100,7 +103,7 @@ impl Worker {
             list_waiters: Vec::new(),
             next_list_waiters: Vec::new(),
             page_was_last: false,
-            doubted: false,
+            wake_all: false,
         }
     }
 
@@ -234,12 +237,11 @@ impl Worker {
         let another = self.is_another_directory(&result);
         let changed = self.shared.snapshot_mut().record(&call, &result, now);
         self.shared.emit(changed);
-        let work = match refusal(&result) {
-            Some(refusal) => self.lane.refused(granted, refusal, now, random()),
-            None => {
-                self.lane.ended(was_answered(&result), now);
-                Some(granted.into_item())
-            }
+        let work = if let Some(refusal) = refusal(&result) {
+            self.lane.refused(granted, refusal, now, random())
+        } else {
+            self.lane.ended(was_answered(&result), now);
+            Some(granted.into_item())
         };
         match work {
             // Refused: it goes again.
@@ -248,7 +250,7 @@ impl Worker {
                 if let Err(error) = &result
                     && is_about_keys(error)
                 {
-                    self.doubted |= self.polls.doubt_identity(now);
+                    self.wake_all |= self.polls.doubt_identity(now);
                 }
                 // Nobody may be listening any more.
                 let _ = job.reply.send(Outcome::Done(result));
@@ -285,7 +287,7 @@ impl Worker {
 
     fn identity_told(&mut self, another: bool, now: Timestamp) {
         self.polls.identity_told(another, now);
-        if std::mem::take(&mut self.doubted) {
+        if std::mem::take(&mut self.wake_all) {
             self.shared.emit(Changed { everything: true, ..Changed::default() });
         }
         // A list that failed is not put right by an identity that is told.
@@ -313,7 +315,10 @@ impl Worker {
             self.polls.failed(now, random());
             return;
         }
-        self.polls.list_complete(now, random());
+        if self.polls.list_complete(now, random()) {
+            let in_doubt = self.shared.snapshot_mut().doubt_pending();
+            self.shared.emit(in_doubt);
+        }
         for waiter in self.list_waiters.drain(..) {
             let _ = waiter.send(Ok(()));
         }
@@ -330,7 +335,7 @@ impl Worker {
             let _ = waiter.send(Err(NotListed::Failed(error.clone())));
         }
         if poll == Poll::Identity {
-            self.doubted = false;
+            self.wake_all = true;
             self.polls.identity_refused(error.clone());
             for work in self.lane.drain() {
                 match work {
@@ -358,18 +363,20 @@ impl Worker {
             }
             changed
         });
-        if changed && now_connected {
-            self.shared.emit(Changed { everything: true, ..Changed::default() });
+        if changed {
+            let everything = now_connected;
+            self.shared.emit(Changed { everything, health: true, ..Changed::default() });
         }
     }
 
     fn publish(&self, now: Timestamp) {
         let throttled = self.lane.rate().recovered_at().is_some_and(|at| at > now);
-        self.shared.health.send_if_modified(|health| {
+        let changed = self.shared.health.send_if_modified(|health| {
             let changed = health.throttled != throttled;
             health.throttled = throttled;
             changed
         });
+        self.shared.emit(Changed { health: changed, ..Changed::default() });
         let load = Load {
             waiting: self.lane.waiting(),
             calls_per_second: self.lane.rate().per_second(now),

@@ -93,13 +93,15 @@ pub struct Changed {
     pub names: BTreeSet<String>,
     /// Something that concerns every contact of the directory.
     pub everything: bool,
+    /// Whether the directory can be reached, or how fast: concerns the directory alone.
+    pub health: bool,
 }
 
 impl Changed {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.names.is_empty() && !self.everything
+        self.ids.is_empty() && self.names.is_empty() && !self.everything && !self.health
     }
 }
 
@@ -147,6 +149,7 @@ impl Snapshot {
     }
 
     /// All contacts.
+    #[must_use]
     pub fn contacts(&self) -> impl ExactSizeIterator<Item = &ObservedContact> {
         self.entries.values().map(|entry| entry.contact.as_ref())
     }
@@ -179,6 +182,19 @@ impl Snapshot {
     /// Gives up the list under way, for instance after a failure. What was known stays.
     pub fn abandon_list(&mut self) {
         self.pass = None;
+    }
+
+    /// Forgets which values wait for confirmation where some did, so that they are asked for again:
+    /// a value that was confirmed need not change anything that a list shows (A12, A13). The caller
+    /// does it once a poll, after the list.
+    pub fn doubt_pending(&mut self) -> Changed {
+        let mut changed = Changed::default();
+        for (id, entry) in &mut self.entries {
+            if entry.pending.take_if(|pending| !pending.is_empty()).is_some() {
+                changed.ids.insert(id.clone());
+            }
+        }
+        changed
     }
 
     /// Takes in how a call ended. `now` is when the answer came; calls MUST NOT overlap, so that
@@ -228,8 +244,10 @@ impl Snapshot {
                     changed.ids.insert(id.clone());
                 }
             }
-            (Call::DeleteMessageContact { id, .. }, Ok(Reply::Deletion(state)))
-            | (Call::GetMessageContactDeletionStatus(id), Ok(Reply::Deletion(state))) => {
+            (
+                Call::DeleteMessageContact { id, .. } | Call::GetMessageContactDeletionStatus(id),
+                Ok(Reply::Deletion(state)),
+            ) => {
                 if *state != DeletionState::Deleting {
                     self.mark_unread(id, &mut changed);
                 }
@@ -384,5 +402,150 @@ impl Snapshot {
         if let Some(pass) = &mut self.pass {
             pass.touched.insert(id.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contact::{AccountId, DirectoryId};
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("a time")
+    }
+
+    fn contact(number: u32) -> ObservedContact {
+        ObservedContact {
+            id: ContactId(format!("c-{number}")),
+            name: ContactName::observed(format!("name-{number}")),
+            email: None,
+            phone: None,
+            title: "CEO".to_owned(),
+            message_types: BTreeSet::new(),
+            members: BTreeSet::new(),
+            status: ContactStatus::Active,
+        }
+    }
+
+    fn page(
+        snapshot: &mut Snapshot,
+        page: u32,
+        numbers: impl IntoIterator<Item = u32>,
+        total: u32,
+    ) -> Changed {
+        let items = numbers.into_iter().map(contact).collect();
+        let reply = Ok(Reply::Contacts(Page { items, total }));
+        snapshot.record(&Call::ListMessageContacts { page }, &reply, at(0))
+    }
+
+    fn listed(numbers: impl IntoIterator<Item = u32> + Clone) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let total = u32::try_from(numbers.clone().into_iter().count()).expect("few");
+        snapshot.begin_list(at(0));
+        page(&mut snapshot, 1, numbers, total);
+        assert_eq!(snapshot.lists().last, Some(at(0)));
+        snapshot
+    }
+
+    fn verifications(snapshot: &mut Snapshot, targets: Vec<Target>) {
+        let call = Call::ListMessageContactVerifications { id: contact(1).id, page: 1 };
+        let total = u32::try_from(targets.len()).expect("few");
+        let reply = Ok(Reply::Verifications(Page { items: targets, total }));
+        snapshot.record(&call, &reply, at(0));
+    }
+
+    fn pending(snapshot: &Snapshot) -> Option<Vec<Target>> {
+        match snapshot.sight(&contact(1).id) {
+            Sight::Known(entry) => entry.pending,
+            Sight::Unlisted | Sight::Gone => None,
+        }
+    }
+
+    #[test]
+    fn a_contact_that_a_list_lacks_is_unlisted_and_only_a_get_makes_it_gone() {
+        let mut snapshot = listed(1..=3);
+        snapshot.begin_list(at(10));
+        let changed = page(&mut snapshot, 1, [1, 3], 2);
+        assert_eq!(changed.ids, BTreeSet::from([contact(2).id]));
+        assert_eq!(snapshot.sight(&contact(2).id), Sight::Unlisted);
+        let error = CallError {
+            action: super::super::call::Action::GetMessageContact,
+            class: FailureClass::ContactNotFound,
+            code: None,
+            request_id: None,
+            retry_after: None,
+        };
+        let call = Call::GetMessageContact(contact(2).id);
+        let changed = snapshot.record(&call, &Err(error), at(11));
+        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone);
+        assert_eq!(changed.ids, BTreeSet::from([contact(2).id]));
+    }
+
+    #[test]
+    fn a_list_that_saw_the_directory_shrink_says_nothing_of_what_it_lacks() {
+        let mut snapshot = listed(1..=250);
+        snapshot.begin_list(at(10));
+        page(&mut snapshot, 1, 1..=100, 250);
+        // Contact 5 is deleted by somebody: 101 moves to the page that was read already.
+        page(&mut snapshot, 2, 102..=201, 249);
+        page(&mut snapshot, 3, 202..=250, 249);
+        page(&mut snapshot, 4, [], 249);
+        assert_eq!(snapshot.next_page(), None);
+        assert!(!snapshot.last_list_was_complete());
+        assert!(matches!(snapshot.sight(&contact(101).id), Sight::Known(_)));
+        assert_eq!(snapshot.lists().last, Some(at(0)));
+    }
+
+    #[test]
+    fn a_contact_that_is_shown_twice_ends_no_list_early() {
+        let mut snapshot = Snapshot::default();
+        snapshot.begin_list(at(0));
+        page(&mut snapshot, 1, 1..=100, 101);
+        // One was added in front: 100 is shown again, 101 is on the page too.
+        page(&mut snapshot, 2, [100], 102);
+        assert_eq!(snapshot.next_page(), None, "a page without a new contact ends the list");
+        snapshot.begin_list(at(1));
+        page(&mut snapshot, 1, 1..=99, 101);
+        page(&mut snapshot, 2, [99, 100], 102);
+        assert_eq!(snapshot.next_page(), Some(3));
+    }
+
+    #[test]
+    fn a_contact_that_was_added_while_the_list_ran_stays() {
+        let mut snapshot = listed(1..=2);
+        snapshot.begin_list(at(10));
+        let call = Call::GetMessageContact(contact(9).id);
+        snapshot.record(&call, &Ok(Reply::Contact(contact(9))), at(11));
+        page(&mut snapshot, 1, 1..=2, 2);
+        assert!(matches!(snapshot.sight(&contact(9).id), Sight::Known(_)));
+    }
+
+    #[test]
+    fn another_directory_makes_everything_forgotten() {
+        let identity = |id: &str| {
+            Ok(Reply::Directory(DirectoryIdentity {
+                directory_id: DirectoryId::from(id),
+                root_folder_id: MemberId::from("r-1"),
+                management_account_id: AccountId::from("1"),
+            }))
+        };
+        let mut snapshot = listed(1..=2);
+        snapshot.record(&Call::GetResourceDirectory, &identity("rd-a"), at(1));
+        assert_eq!(snapshot.contacts().len(), 2);
+        let changed = snapshot.record(&Call::GetResourceDirectory, &identity("rd-b"), at(2));
+        assert!(changed.everything);
+        assert_eq!((snapshot.contacts().len(), snapshot.lists()), (0, Lists::default()));
+    }
+
+    #[test]
+    fn only_what_waits_for_confirmation_is_asked_again() {
+        let mut snapshot = listed(1..=2);
+        verifications(&mut snapshot, vec![]);
+        assert!(snapshot.doubt_pending().is_empty());
+        assert_eq!(pending(&snapshot), Some(vec![]));
+        let target = Target::Email(super::super::channel::EmailAddress::observed("x".to_owned()));
+        verifications(&mut snapshot, vec![target]);
+        assert_eq!(snapshot.doubt_pending().ids, BTreeSet::from([contact(1).id]));
+        assert_eq!(pending(&snapshot), None);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cluster::Cluster;
-use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator};
+use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
@@ -90,6 +90,12 @@ fn environment(name: &str) -> Option<String> {
 pub async fn simulator(options: Options) -> Simulator {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let taken = u16::try_from(std::process::id() % 200).unwrap();
+    let mut options = options;
+    if options.tree == Tree::default() {
+        // Contacts of two directories may have the same id, two directories never.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        options.tree.directory_id = format!("rd-story{number}");
+    }
     for _ in PORTS {
         let port = PORTS.start + (taken + NEXT.fetch_add(1, Ordering::Relaxed)) % 400;
         let listen = SocketAddr::from(([127, 0, 0, 1], port));

@@ -126,11 +126,7 @@ impl Summary {
 ///
 /// # Errors
 /// The output cannot be written. What cannot be read is counted and told.
-pub fn run(
-    paths: &[PathBuf],
-    input: &mut dyn Read,
-    out: &mut dyn Write,
-) -> io::Result<Summary> {
+pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Summary> {
     let mut summary = Summary::default();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -542,12 +538,11 @@ fn is_qualified_name(text: &str) -> bool {
     };
     prefix.is_none_or(is_object_name)
         && name.len() <= 63
-        && is_word(name, |byte| byte.is_ascii_alphanumeric(), b"-_.")
+        && is_word(name, u8::is_ascii_alphanumeric, b"-_.")
 }
 
 fn is_label_value(text: &str) -> bool {
-    text.is_empty()
-        || (text.len() <= 63 && is_word(text, |byte| byte.is_ascii_alphanumeric(), b"-_."))
+    text.is_empty() || (text.len() <= 63 && is_word(text, u8::is_ascii_alphanumeric, b"-_."))
 }
 
 /// `outer` at both ends, `outer` and `inner` between them.
@@ -558,35 +553,37 @@ fn is_word(text: &str, outer: fn(&u8) -> bool, inner: &[u8]) -> bool {
         && bytes.iter().all(|byte| outer(byte) || inner.contains(byte))
 }
 
-/// A path fit to be printed. A name in it may be a value that slipped to where a name belongs.
+/// A path fit to be printed: a name in it may be a value that slipped to where a name belongs, so
+/// it ends before the first name that does not look like one.
 fn shown_path(path: &str) -> String {
-    let shown = |part: &str| {
+    let looks_like_a_name = |part: &&str| {
         let name = part.split('[').next().unwrap_or_default();
         let mut digits = 0;
-        let longest = name.bytes().map(|byte| {
+        name.bytes().all(|byte| {
             digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
-            digits
-        });
-        let harmless = longest.max().unwrap_or_default() < 5
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/ ".contains(&byte));
-        if harmless { part.to_owned() } else { "***".to_owned() }
+            digits < 5 && (byte.is_ascii_alphanumeric() || b"-_/".contains(&byte))
+        })
     };
-    path.split('.').map(shown).collect::<Vec<_>>().join(".")
+    let parts = path.split('.').count();
+    let mut shown: Vec<_> = path.split('.').take_while(looks_like_a_name).collect();
+    if shown.len() < parts {
+        shown.push("***");
+    }
+    shown.join(".")
 }
 
-fn run_text(
-    place: &str,
-    text: &str,
-    summary: &mut Summary,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn run_text(place: &str, text: &str, summary: &mut Summary, out: &mut dyn Write) -> io::Result<()> {
     let documents: Vec<Spanned<Node>> = match serde_saphyr::from_multiple(text) {
         Ok(documents) => documents,
         Err(error) => {
             summary.unreadable += 1;
             // The error's own text may quote the file.
             let line = error.location().map_or(0, |location| location.line());
-            return writeln!(out, "{place}:{line}: not valid YAML, or a key is written twice");
+            let what = match error.without_snippet() {
+                serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is written twice",
+                _ => "this is not YAML, or too large",
+            };
+            return writeln!(out, "{place}:{line}: {what}");
         }
     };
     for document in &documents {
