@@ -1,6 +1,7 @@
 //! One step: the only place that changes the cloud, writes an intent or drops the finalizer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
@@ -70,11 +71,21 @@ pub(super) async fn step(
             Written::Conflict => Ok(Left::LookAgain { carried: carried.cloned() }),
         },
         Step::Relist => relist(world, judgement, carried).await,
+        Step::Call(Call::DeleteMessageContact { .. }, _) if !definition_stands(world).await? => {
+            Ok(Left::LookAgain { carried: carried.cloned() })
+        }
         Step::Call(planned, urgency) => {
             let outcome = send(world, key, judgement, carried, planned, *urgency).await;
             after(world, judgement, carried, planned, outcome).await
         }
     }
+}
+
+/// Asked of the apiserver before each deletion in the cloud: deleting our definition deletes every
+/// object, and must delete no contact.
+async fn definition_stands(world: &World) -> Result<bool, kube::Error> {
+    world.look_at_definition().await?;
+    Ok(!world.definition_goes.load(Ordering::Acquire))
 }
 
 async fn relist(

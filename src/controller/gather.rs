@@ -1,13 +1,15 @@
 //! All reads: what one pass over an object is made from.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Client, ResourceExt};
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
 
 use super::claims::{Claim, Claims, Contact};
 use super::triggers::Waker;
@@ -16,7 +18,7 @@ use crate::clock::Clock;
 use crate::directory::{Credentials, Directory, Registry};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Uid,
+    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
@@ -36,6 +38,8 @@ pub struct World {
     pub hash_key: HashKey,
     /// The directories that are connected.
     pub registry: Registry,
+    /// Our definition is being deleted, and all objects with it: nothing is deleted in the cloud.
+    pub(super) definition_goes: AtomicBool,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -141,6 +145,19 @@ impl World {
         }
     }
 
+    /// Looks whether our definition stands. If it is being deleted, somebody takes the operator
+    /// out, and the contacts in the cloud MUST stay.
+    ///
+    /// # Errors
+    /// The apiserver did not tell: nothing may be deleted then.
+    pub(super) async fn look_at_definition(&self) -> Result<(), kube::Error> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let found = api.get_metadata_opt(MessageContact::crd_name()).await?;
+        let goes = found.is_none_or(|found| found.metadata.deletion_timestamp.is_some());
+        self.definition_goes.store(goes, Ordering::Release);
+        Ok(())
+    }
+
     /// The runtime of a directory, if its object asks for one.
     pub(super) fn directory(&self, name: &str) -> Option<Directory> {
         self.registry.get(name)
@@ -171,6 +188,9 @@ impl World {
 
         let wanted = parse::contact(&object.spec);
         let desired = match (&object.metadata.deletion_timestamp, &wanted) {
+            (Some(since), _) if self.definition_goes.load(Ordering::Acquire) => {
+                Desired::Absent { removal: Removal::Retain, since: since.0 }
+            }
             (Some(since), _) => {
                 Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
             }

@@ -67,6 +67,7 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
+        definition_goes: AtomicBool::new(false),
         claims: RwLock::default(),
         memory: Mutex::default(),
         contact_waker,
