@@ -324,14 +324,10 @@ fn logged<K>(
     kind: &'static str,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
     events.filter_map(move |event| {
-        let event = match event {
-            Ok(event) => Some(Ok(event)),
-            Err(_) => {
-                tracing::warn!(kind, "a watch ended; it is begun again");
-                None
-            }
-        };
-        futures::future::ready(event)
+        if event.is_err() {
+            tracing::warn!(kind, "a watch ended; it is begun again");
+        }
+        futures::future::ready(event.ok().map(Ok))
     })
 }
 

@@ -18,7 +18,7 @@ use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
 
 /// How long a story waits for anything. Generous: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
