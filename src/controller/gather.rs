@@ -40,6 +40,7 @@ pub struct World {
     pub registry: Registry,
     /// Our definition is being deleted, and all objects with it: nothing is deleted in the cloud.
     pub(super) definition_goes: AtomicBool,
+    pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -91,6 +92,8 @@ pub(super) struct Judgement {
     pub(super) uid: Uid,
     /// What the stored status says; the plan may want it to say something else.
     pub(super) stored: Recorded,
+    /// What the plan was made from: the stored status, and what this pass has done since.
+    pub(super) recorded: Recorded,
     pub(super) directory_name: String,
     pub(super) directory: Option<Directory>,
     /// The contact that the plan's record holds, as the cloud shows it.
@@ -215,9 +218,11 @@ impl World {
                 directory_id,
                 own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
                 namesakes: self.namesakes(&uid, &recorded, name.as_ref(), directory_id, snapshot),
-                rival: name.as_ref().is_some_and(|name| self.has_rival(&object, &uid, name)),
+                rival: name
+                    .as_ref()
+                    .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
-                add: add_fate(&recorded, &memory),
+                add: add_fate(&recorded, &memory, self.started_at),
             }),
         };
         let input = Input {
@@ -241,6 +246,7 @@ impl World {
         });
         Some(Judgement {
             stored,
+            recorded,
             directory: self.directory(&directory_name),
             directory_name,
             observed,
@@ -295,8 +301,17 @@ impl World {
     }
 
     /// Whether another object that holds no contact comes before this one for a name: it has an
-    /// open intent, or is older. Only an object that may act counts.
-    fn has_rival(&self, object: &MessageContact, uid: &Uid, name: &ContactName) -> bool {
+    /// open intent, or may act and is older. Between two open intents the older object comes first.
+    fn has_rival(
+        &self,
+        object: &MessageContact,
+        uid: &Uid,
+        recorded: &Recorded,
+        name: &ContactName,
+    ) -> bool {
+        let intends = |recorded: &Recorded| {
+            recorded.creation.as_ref().is_some_and(|intent| intent.name.folded() == name.folded())
+        };
         let directory = parse::directory_name(&object.spec);
         let wanting = self.claims().wanting(directory, &name.folded());
         let age = |object: &MessageContact| {
@@ -305,12 +320,17 @@ impl World {
         };
         wanting.iter().filter(|(other, _)| other != uid).any(|(_, key)| {
             let Some(other) = self.object(key) else { return false };
-            let recorded = other.status.as_ref().map(parse::recorded).unwrap_or_default();
-            if recorded.contact_id.is_some() {
+            let theirs = other.status.as_ref().map(parse::recorded).unwrap_or_default();
+            if theirs.contact_id.is_some() {
                 return false;
             }
-            let intends = recorded.creation.is_some_and(|intent| intent.name == *name);
-            intends || (self.may_act(&other) && age(&other) < age(object))
+            let is_older = age(&other) < age(object);
+            match (intends(&theirs), intends(recorded)) {
+                (true, true) => is_older,
+                (true, false) => true,
+                (false, true) => false,
+                (false, false) => is_older && self.may_act(&other),
+            }
         })
     }
 
@@ -356,10 +376,12 @@ fn version(object: &MessageContact) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn add_fate(recorded: &Recorded, memory: &Memory) -> AddFate {
+/// An intent that an earlier process left open may have stood for a while before its Add went out,
+/// at the latest when this process began.
+fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddFate {
     match (&recorded.creation, &memory.add) {
         (Some(intent), Some((hash, at, fate))) if intent.hash == *hash && intent.at == *at => *fate,
-        (Some(intent), _) => AddFate::Unanswered { since: intent.at },
+        (Some(intent), _) => AddFate::Unanswered { since: intent.at.max(started_at) },
         (None, _) => AddFate::NotMade,
     }
 }

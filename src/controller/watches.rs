@@ -58,6 +58,7 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
+    let started_at = clock.now();
     let world = Arc::new(World {
         client: client.clone(),
         clock,
@@ -68,6 +69,7 @@ pub async fn run(
         directories: directories.clone(),
         namespaces: namespaces.clone(),
         definition_goes: AtomicBool::new(false),
+        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         contact_waker,

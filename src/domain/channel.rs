@@ -98,9 +98,11 @@ impl PhoneNumber {
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         let well_formed = text.split_once('-').is_some_and(|(country, number)| {
             let length = match country {
-                "86" => number.starts_with('1')
-                    && matches!(number.as_bytes().get(1), Some(b'3'..=b'9'))
-                    && number.len() == 11,
+                "86" => {
+                    number.starts_with('1')
+                        && matches!(number.as_bytes().get(1), Some(b'3'..=b'9'))
+                        && number.len() == 11
+                }
                 _ => country.len() <= 4 && (5..=20).contains(&number.len()),
             };
             digits(country) && digits(number) && length
