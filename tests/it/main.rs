@@ -7,6 +7,7 @@
 mod stand;
 
 mod create;
+mod validate;
 
 mod architecture;
 mod generated;
