@@ -4,10 +4,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod privacy;
 mod stand;
 
+mod canary;
 mod create;
 mod definition_deleted;
+mod validate;
 
 mod architecture;
 mod generated;
