@@ -6,7 +6,15 @@
 
 mod stand;
 
+mod busy;
+
 mod create;
+
+mod lost_answers;
+
+mod server_errors;
+
+mod throttled;
 
 mod architecture;
 mod generated;
