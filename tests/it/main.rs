@@ -6,13 +6,21 @@
 
 mod stand;
 
+mod process;
+
+mod proxy;
+
 mod busy;
 
 mod create;
 
+mod killed;
+
 mod lost_answers;
 
 mod server_errors;
+
+mod stops;
 
 mod throttled;
 
