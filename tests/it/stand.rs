@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cluster::Cluster;
-use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use directory_simulator::{
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, NewContact, Options, Simulator, Tree,
+};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -79,7 +81,7 @@ pub async fn run_operator(client: Client, clock: Clock) {
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
 }
 
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     match name {
         "ALIBABA_CLOUD_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET" => Some(ACCESS_KEY_SECRET.to_owned()),
@@ -239,6 +241,40 @@ impl Stand {
         .await
         .unwrap()
     }
+
+    /// Asks for a look at the object now, and waits until it was handled.
+    pub async fn handled(&self, object: &str) -> DynamicObject {
+        handled(&self.contacts(), object).await
+    }
+
+    /// Asks for a list of the directory now, and waits until it was handled.
+    pub async fn relisted(&self) -> DynamicObject {
+        handled(&self.directories(), &self.directory).await
+    }
+
+    /// Deletes an object as a user; its finalizer keeps it for a while.
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Somebody else's contact, which nothing may touch. Returns its id.
+    pub fn stranger(&self, name: &str) -> String {
+        self.simulator.insert_contact(NewContact {
+            name: name.to_owned(),
+            email: format!("{}@example.com", name.to_lowercase()),
+            phone: None,
+            title: "Other".to_owned(),
+            message_types: vec!["BillMessage".to_owned()],
+            members: Vec::new(),
+            confirmed: true,
+        })
+    }
+
+    /// The operations that were called after a number of calls, in the order in which they ended.
+    pub fn actions_since(&self, number: u64) -> Vec<String> {
+        let calls = self.simulator.calls_since(number);
+        calls.into_iter().map(|call| call.action).collect()
+    }
 }
 
 impl Drop for Stand {
@@ -355,4 +391,19 @@ impl Stand {
             .flat_map(|(place, lines)| lines.into_iter().map(move |line| format!("{place}: {line}")))
             .collect()
     }
+}
+
+/// Asks for a look at an object now, and waits until it was handled.
+pub async fn handled(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let text = format!("now-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
+    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    cluster::wait_for(PATIENCE, &format!("{object} is looked at"), || async {
+        let found = api.get(object).await.map_err(|error| error.to_string())?;
+        let done = found.data["status"]["lastHandledReconcileAt"] == json!(text);
+        if done { Ok(found) } else { Err(seen(&found)) }
+    })
+    .await
+    .unwrap()
 }
