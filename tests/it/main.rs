@@ -8,5 +8,9 @@ mod stand;
 
 mod create;
 
+mod delete;
+mod name_taken;
+mod same_name;
+
 mod architecture;
 mod generated;

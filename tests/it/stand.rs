@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cluster::Cluster;
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -53,8 +53,7 @@ fn operator(cluster: &'static Cluster) {
     RUNNING.get_or_init(|| {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let mut config = cluster.config();
                 config.headers.push((
@@ -255,7 +254,8 @@ pub async fn becomes(
     cluster::wait_for(PATIENCE, &what, || async {
         let found = api.get(object).await.map_err(|error| error.to_string())?;
         let known = condition_of(&found, condition);
-        let current = found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
+        let current =
+            found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
         if current && known["reason"] == reason { Ok(found) } else { Err(seen(&found)) }
     })
     .await
@@ -269,7 +269,12 @@ pub fn condition_of(object: &DynamicObject, condition: &str) -> Value {
 }
 
 fn seen(object: &DynamicObject) -> String {
-    format!("{} generation {:?}: {}", object.name_any(), object.metadata.generation, object.data["status"])
+    format!(
+        "{} generation {:?}: {}",
+        object.name_any(),
+        object.metadata.generation,
+        object.data["status"]
+    )
 }
 
 /// Puts fields over an object; null takes a field out.
@@ -283,3 +288,51 @@ pub fn merge(into: &mut Value, fields: Value) {
     }
 }
 
+impl Stand {
+    /// Asks for a reconcile of a contact now and waits until it was handled: everything that was
+    /// to happen has happened.
+    pub async fn ask(&self, object: &str) -> DynamicObject {
+        ask(&self.contacts(), object).await
+    }
+
+    /// As [`Self::ask`], of the directory: all contacts are listed again.
+    pub async fn ask_directory(&self) -> DynamicObject {
+        ask(&self.directories(), &self.directory).await
+    }
+
+    /// Asks the apiserver to delete a contact's object.
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// The fields of a contact's object as they are now.
+    pub async fn object(&self, object: &str) -> DynamicObject {
+        self.contacts().get(object).await.unwrap()
+    }
+}
+
+async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let text = format!("ask-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
+    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    cluster::wait_for(PATIENCE, &format!("{object}: handles {text}"), || async {
+        let found = api.get(object).await.map_err(|error| error.to_string())?;
+        let handled = found.data["status"]["lastHandledReconcileAt"] == json!(text);
+        if handled { Ok(found) } else { Err(seen(&found)) }
+    })
+    .await
+    .unwrap()
+}
+
+/// What a condition says to people.
+pub fn message_of(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts that an object is stalled (`true`) or on its way (`false`), and not ready.
+pub fn assert_stalled(object: &DynamicObject, stalled: bool) {
+    let is = |condition| condition_of(object, condition)["status"] == "True";
+    let found = (is("Ready"), is("Stalled"), is("Reconciling"));
+    assert_eq!(found, (false, stalled, !stalled), "{}", seen(object));
+}
