@@ -10,7 +10,11 @@ mod create;
 
 mod delete;
 mod name_taken;
+mod not_green_early;
 mod same_name;
+mod secrets;
+mod unreachable;
+mod untouched_spec;
 
 mod architecture;
 mod generated;

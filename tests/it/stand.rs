@@ -336,3 +336,40 @@ pub fn assert_stalled(object: &DynamicObject, stalled: bool) {
     let found = (is("Ready"), is("Stalled"), is("Reconciling"));
     assert_eq!(found, (false, stalled, !stalled), "{}", seen(object));
 }
+
+impl Stand {
+    /// Applies a Secret of the operator's namespace; keys that it has and that are not given stay.
+    pub async fn apply_secret(&self, name: &str, keys: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
+        let api = Api::namespaced_with(self.client.clone(), OPERATOR_NAMESPACE, &kind);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": OPERATOR_NAMESPACE }, "stringData": keys });
+        apply(&api, &secret).await.unwrap();
+    }
+
+    /// Labels the story's namespace.
+    pub async fn label_namespace(&self, labels: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let patch = json!({ "metadata": { "labels": labels } });
+        api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+/// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
+pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
+    for port in PORTS.rev() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return (socket, format!("http://127.0.0.1:{port}"));
+        }
+    }
+    panic!("no port is free")
+}
+
+impl Stand {
+    /// The story's `ResourceDirectory` as it is now.
+    pub async fn object_of_directory(&self) -> DynamicObject {
+        self.directories().get(&self.directory).await.unwrap()
+    }
+}
