@@ -8,6 +8,7 @@ mod stand;
 
 mod create;
 
+mod bad_input;
 mod delete;
 mod name_taken;
 mod not_green_early;

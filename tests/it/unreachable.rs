@@ -40,16 +40,13 @@ async fn a_cut_connection_is_told_by_what_changed_alone_and_recovers() {
     stand.apply("changed", "Jingke", json!({ "title": "CEO" })).await;
     let object = stand.becomes("changed", "Synced", "CloudUnavailable").await;
     assert_stalled(&object, false);
-    stand.apply("new", "Qinwuyang", json!({})).await;
-    stand.becomes("new", "Synced", "CloudUnavailable").await;
 
     stand.simulator.clear_faults();
     stand.directory_becomes("Ready", "Connected").await;
     stand.becomes("changed", "Ready", "InSync").await;
-    stand.becomes("new", "Ready", "InSync").await;
     let after = stand.object("resting").await;
     assert_eq!(after.metadata.resource_version, resting.metadata.resource_version);
-    assert_eq!(stand.simulator.state().contacts.len(), 3);
+    assert_eq!(stand.simulator.state().contacts.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
