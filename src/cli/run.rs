@@ -104,9 +104,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     stop.send_replace(true);
-    match tokio::time::timeout(STOP_WITHIN, controller).await {
-        Ok(()) => tracing::info!("the operator has ended"),
-        Err(_) => tracing::warn!("something was still under way after {STOP_WITHIN:?}"),
+    if tokio::time::timeout(STOP_WITHIN, controller).await.is_ok() {
+        tracing::info!("the operator has ended");
+    } else {
+        tracing::warn!("something was still under way after {STOP_WITHIN:?}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One step: the only place that changes the cloud, writes an intent or drops the finalizer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
@@ -8,10 +9,10 @@ use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::report::{self, Happening, Written};
 use crate::directory::{NotListed, Outcome, Priority};
-use crate::domain::call::{Call, CallError, Changes, DeletionState, Reply};
+use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply};
 use crate::domain::contact::Recorded;
 use crate::domain::snapshot::Snapshot;
-use crate::plan::{AddFate, Step, Urgency, next_setback};
+use crate::plan::{AddFate, Step, Urgency, next_setback, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -48,7 +49,10 @@ pub(super) async fn store_first(
         let add = Some((intent.hash.clone(), intent.at, AddFate::NotMade));
         world.remember(uid, |memory| memory.add = add);
     }
-    report::contact(world, judgement, &plan.record, false).await?;
+    // The write that is planned was not made yet, so it is not noted yet.
+    let last_write = judgement.recorded.last_write.clone();
+    let record = Recorded { last_write, ..plan.record.clone() };
+    report::contact(world, judgement, &record, false).await?;
     Ok(Left::LookAgain { carried: None })
 }
 
@@ -70,11 +74,21 @@ pub(super) async fn step(
             Written::Conflict => Ok(Left::LookAgain { carried: carried.cloned() }),
         },
         Step::Relist => relist(world, judgement, carried).await,
+        Step::Call(Call::DeleteMessageContact { .. }, _) if !definition_stands(world).await? => {
+            Ok(Left::LookAgain { carried: carried.cloned() })
+        }
         Step::Call(planned, urgency) => {
             let outcome = send(world, key, judgement, carried, planned, *urgency).await;
             after(world, judgement, carried, planned, outcome).await
         }
     }
+}
+
+/// Asked of the apiserver before each deletion in the cloud: deleting our definition deletes every
+/// object, and must delete no contact.
+async fn definition_stands(world: &World) -> Result<bool, kube::Error> {
+    world.look_at_definition().await?;
+    Ok(!world.definition_goes.load(Ordering::Acquire))
 }
 
 async fn relist(
@@ -86,11 +100,13 @@ async fn relist(
         Some(directory) => directory.relist().await,
         None => Err(NotListed::Closed),
     };
-    match listed {
-        Ok(()) => Ok(Left::LookAgain { carried: carried.cloned() }),
-        Err(NotListed::Failed(_)) => Ok(Left::Later(Some(soon(world.clock.now())))),
-        Err(NotListed::Closed) => Ok(Left::Later(None)),
-    }
+    let error = match listed {
+        Ok(()) => None,
+        Err(NotListed::Failed(error)) => Some(error),
+        Err(NotListed::Closed) => return Ok(Left::Later(None)),
+    };
+    note_setback(world, judgement, Action::ListMessageContacts, error.as_ref());
+    Ok(Left::LookAgain { carried: carried.cloned() })
 }
 
 /// Asks the lane for the call. Right before it is sent everything is judged once more, and it is
@@ -138,8 +154,6 @@ async fn after(
     call: &Call,
     outcome: Outcome,
 ) -> Result<Left, kube::Error> {
-    let Judgement { uid, plan, object, .. } = judgement;
-    let now = world.clock.now();
     let result = match outcome {
         Outcome::Done(result) => result,
         Outcome::Overtaken => return Ok(Left::LookAgain { carried: carried.cloned() }),
@@ -147,22 +161,32 @@ async fn after(
         Outcome::Closed => return Ok(Left::Later(None)),
     };
     let error = result.as_ref().err();
-    let generation = object.metadata.generation.unwrap_or(0);
-    world.remember(uid, |memory| {
-        memory.setback =
-            next_setback(memory.setback.as_ref(), call.action(), error, generation, now);
-    });
+    note_setback(world, judgement, call.action(), error);
     let refused = error.is_some_and(|error: &CallError| error.class.not_executed());
     if refused && matches!(call, Call::AddMessageContact(_)) {
-        set_add_fate(world, uid, AddFate::NotMade);
+        set_add_fate(world, &judgement.uid, AddFate::NotMade);
     }
     if let Ok(reply) = &result
         && let Some(happening) = happening(call, reply)
     {
         report::event(world, judgement, happening).await;
     }
-    let carried = if refused { carried.cloned() } else { Some(plan.record.clone()) };
-    Ok(Left::LookAgain { carried })
+    let record = record_after(&judgement.recorded, judgement.plan.record.clone(), error);
+    Ok(Left::LookAgain { carried: Some(record) })
+}
+
+/// Remembers that a call failed, or that one of that operation worked.
+fn note_setback(
+    world: &World,
+    judgement: &Judgement,
+    action: Action,
+    error: Option<&CallError>,
+) {
+    let generation = judgement.object.metadata.generation.unwrap_or(0);
+    let now = world.clock.now();
+    world.remember(&judgement.uid, |memory| {
+        memory.setback = next_setback(memory.setback.as_ref(), action, error, generation, now);
+    });
 }
 
 /// Refines what is known of the Add under the open intent.
@@ -209,9 +233,4 @@ fn fields(changes: &Changes) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(field, changed)| changed.then_some(field))
     .collect()
-}
-
-/// A short pause after a list that failed; the directory itself tries again with growing ones.
-fn soon(now: Timestamp) -> Timestamp {
-    now.saturating_add(jiff::SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX)
 }

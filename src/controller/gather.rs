@@ -1,13 +1,15 @@
 //! All reads: what one pass over an object is made from.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Client, ResourceExt};
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
 
 use super::claims::{Claim, Claims, Contact};
 use super::triggers::Waker;
@@ -16,7 +18,7 @@ use crate::clock::Clock;
 use crate::directory::{Credentials, Directory, Registry};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Uid,
+    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
@@ -36,6 +38,9 @@ pub struct World {
     pub hash_key: HashKey,
     /// The directories that are connected.
     pub registry: Registry,
+    /// Our definition is being deleted, and all objects with it: nothing is deleted in the cloud.
+    pub(super) definition_goes: AtomicBool,
+    pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -87,6 +92,8 @@ pub(super) struct Judgement {
     pub(super) uid: Uid,
     /// What the stored status says; the plan may want it to say something else.
     pub(super) stored: Recorded,
+    /// What the plan was made from: the stored status, and what this pass has done since.
+    pub(super) recorded: Recorded,
     pub(super) directory_name: String,
     pub(super) directory: Option<Directory>,
     /// The contact that the plan's record holds, as the cloud shows it.
@@ -141,6 +148,19 @@ impl World {
         }
     }
 
+    /// Looks whether our definition stands. If it is being deleted, somebody takes the operator
+    /// out, and the contacts in the cloud MUST stay.
+    ///
+    /// # Errors
+    /// The apiserver did not tell: nothing may be deleted then.
+    pub(super) async fn look_at_definition(&self) -> Result<(), kube::Error> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let found = api.get_metadata_opt(MessageContact::crd_name()).await?;
+        let goes = found.is_none_or(|found| found.metadata.deletion_timestamp.is_some());
+        self.definition_goes.store(goes, Ordering::Release);
+        Ok(())
+    }
+
     /// The runtime of a directory, if its object asks for one.
     pub(super) fn directory(&self, name: &str) -> Option<Directory> {
         self.registry.get(name)
@@ -171,6 +191,9 @@ impl World {
 
         let wanted = parse::contact(&object.spec);
         let desired = match (&object.metadata.deletion_timestamp, &wanted) {
+            (Some(since), _) if self.definition_goes.load(Ordering::Acquire) => {
+                Desired::Absent { removal: Removal::Retain, since: since.0 }
+            }
             (Some(since), _) => {
                 Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
             }
@@ -195,9 +218,11 @@ impl World {
                 directory_id,
                 own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
                 namesakes: self.namesakes(&uid, &recorded, name.as_ref(), directory_id, snapshot),
-                rival: name.as_ref().is_some_and(|name| self.has_rival(&object, &uid, name)),
+                rival: name
+                    .as_ref()
+                    .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
-                add: add_fate(&recorded, &memory),
+                add: add_fate(&recorded, &memory, self.started_at),
             }),
         };
         let input = Input {
@@ -221,6 +246,7 @@ impl World {
         });
         Some(Judgement {
             stored,
+            recorded,
             directory: self.directory(&directory_name),
             directory_name,
             observed,
@@ -275,8 +301,17 @@ impl World {
     }
 
     /// Whether another object that holds no contact comes before this one for a name: it has an
-    /// open intent, or is older. Only an object that may act counts.
-    fn has_rival(&self, object: &MessageContact, uid: &Uid, name: &ContactName) -> bool {
+    /// open intent, or may act and is older. Between two open intents the older object comes first.
+    fn has_rival(
+        &self,
+        object: &MessageContact,
+        uid: &Uid,
+        recorded: &Recorded,
+        name: &ContactName,
+    ) -> bool {
+        let intends = |recorded: &Recorded| {
+            recorded.creation.as_ref().is_some_and(|intent| intent.name.folded() == name.folded())
+        };
         let directory = parse::directory_name(&object.spec);
         let wanting = self.claims().wanting(directory, &name.folded());
         let age = |object: &MessageContact| {
@@ -285,12 +320,17 @@ impl World {
         };
         wanting.iter().filter(|(other, _)| other != uid).any(|(_, key)| {
             let Some(other) = self.object(key) else { return false };
-            let recorded = other.status.as_ref().map(parse::recorded).unwrap_or_default();
-            if recorded.contact_id.is_some() {
+            let theirs = other.status.as_ref().map(parse::recorded).unwrap_or_default();
+            if theirs.contact_id.is_some() {
                 return false;
             }
-            let intends = recorded.creation.is_some_and(|intent| intent.name == *name);
-            intends || (self.may_act(&other) && age(&other) < age(object))
+            let is_older = age(&other) < age(object);
+            match (intends(&theirs), intends(recorded)) {
+                (true, true) => is_older,
+                (true, false) => true,
+                (false, true) => false,
+                (false, false) => is_older && self.may_act(&other),
+            }
         })
     }
 
@@ -336,10 +376,12 @@ fn version(object: &MessageContact) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn add_fate(recorded: &Recorded, memory: &Memory) -> AddFate {
+/// An intent that an earlier process left open may have stood for a while before its Add went out,
+/// at the latest when this process began.
+fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddFate {
     match (&recorded.creation, &memory.add) {
         (Some(intent), Some((hash, at, fate))) if intent.hash == *hash && intent.at == *at => *fate,
-        (Some(intent), _) => AddFate::Unanswered { since: intent.at },
+        (Some(intent), _) => AddFate::Unanswered { since: intent.at.max(started_at) },
         (None, _) => AddFate::NotMade,
     }
 }

@@ -13,6 +13,7 @@ use super::gather::{Judgement, World};
 use super::report::{self, Happening, Written};
 use crate::api::{MessageContact, parse};
 use crate::domain::contact::Recorded;
+use crate::domain::verdict::Status;
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -97,6 +98,10 @@ async fn report_and_rest(
 ) -> Result<Action, Interrupted> {
     match report::contact(world, judgement, &judgement.plan.record, true).await? {
         Written::Stored => {
+            if judgement.plan.verdict.synced.status == Status::True {
+                // What failed once must not hold back a repair later.
+                world.remember(&judgement.uid, |memory| memory.setback = None);
+            }
             world.contact_waker.wake_at(key.clone(), recheck_at);
             if let Some(trouble) = Happening::trouble(judgement) {
                 report::event(world, judgement, trouble).await;

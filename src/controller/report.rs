@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::gather::{Judgement, World};
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, status};
 use crate::domain::contact::Recorded;
-use crate::domain::verdict::Reason;
+use crate::domain::verdict::{Finding, Reason, Status};
 
 /// What became of a write.
 pub(super) enum Written {
@@ -57,6 +58,7 @@ pub(super) async fn contact(
     let written = api.patch_status(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await;
     match written {
         Ok(stored) => {
+            log(judgement, &previous);
             stored_now(world, judgement, stored);
             Ok(Written::Stored)
         }
@@ -65,6 +67,26 @@ pub(super) async fn contact(
             Ok(Written::Conflict)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// One line when it changes how an object stands, and none per retry.
+fn log(judgement: &Judgement, previous: &MessageContactStatus) {
+    let Finding { status, reason, message } = &judgement.plan.verdict.synced;
+    let before = previous.conditions.iter().find(|condition| condition.type_ == "Synced");
+    if before.is_some_and(|before| before.reason == reason.as_str()) {
+        return;
+    }
+    let object = ObjectRef::from_obj(judgement.object.as_ref());
+    let usual = *status == Status::True
+        || matches!(
+            reason,
+            Reason::Creating | Reason::Updating | Reason::Deleting | Reason::Suspended
+        );
+    if usual {
+        tracing::info!(%object, %reason, message);
+    } else {
+        tracing::warn!(%object, %reason, message);
     }
 }
 

@@ -58,6 +58,7 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
+    let started_at = clock.now();
     let world = Arc::new(World {
         client: client.clone(),
         clock,
@@ -67,6 +68,8 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
+        definition_goes: AtomicBool::new(false),
+        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         contact_waker,
@@ -323,14 +326,10 @@ fn logged<K>(
     kind: &'static str,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
     events.filter_map(move |event| {
-        let event = match event {
-            Ok(event) => Some(Ok(event)),
-            Err(_) => {
-                tracing::warn!(kind, "a watch ended; it is begun again");
-                None
-            }
-        };
-        futures::future::ready(event)
+        if event.is_err() {
+            tracing::warn!(kind, "a watch ended; it is begun again");
+        }
+        futures::future::ready(event.ok().map(Ok))
     })
 }
 

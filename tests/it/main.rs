@@ -7,6 +7,7 @@
 mod stand;
 
 mod create;
+mod definition_deleted;
 
 mod bad_input;
 mod delete;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use cluster::Cluster;
+use cluster::{Audit, Cluster};
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
@@ -18,7 +18,7 @@ use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
 
 /// How long a story waits for anything. Generous: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
@@ -107,9 +107,9 @@ pub async fn simulator(options: Options) -> Simulator {
 
 /// A story's own simulator, directory and namespace.
 pub struct Stand {
-    pub cluster: &'static Cluster,
-    pub simulator: Simulator,
     pub client: Client,
+    pub simulator: Simulator,
+    pub audit: Audit,
     pub namespace: String,
     /// The name of the `ResourceDirectory`.
     pub directory: String,
@@ -134,10 +134,15 @@ impl Stand {
     pub async fn unconnected(options: Options) -> Self {
         let cluster = cluster().await;
         operator(cluster);
+        Self::on(cluster, options).await
+    }
+
+    /// On a cluster of the story's own, without an operator and without a `ResourceDirectory`.
+    pub async fn on(cluster: &Cluster, options: Options) -> Self {
         let simulator = simulator(options).await;
         let namespace = cluster.namespace("story").await.unwrap();
         let directory = namespace.clone();
-        Self { cluster, simulator, client: cluster.client(), namespace, directory }
+        Self { client: cluster.client(), audit: cluster.audit(), simulator, namespace, directory }
     }
 
     pub fn contacts(&self) -> Api<DynamicObject> {
