@@ -38,7 +38,9 @@ pub(super) async fn reconcile(
             return Ok(Action::await_change());
         };
         let left = match &judgement.plan.step {
-            None => return report_and_rest(&world, &key, &judgement, judgement.plan.recheck_at).await,
+            None => {
+                return report_and_rest(&world, &key, &judgement, judgement.plan.recheck_at).await;
+            }
             Some(_) if execute::must_store_first(&judgement) => {
                 execute::store_first(&world, &judgement).await?
             }
@@ -78,8 +80,12 @@ async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
     if object.spec.suspend != Some(true)
         && let Some(directory) = world.directory(parse::directory_name(&object.spec))
     {
+        directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
+        if let Some(contact) = &parse::recorded(&status).contact_id {
+            directory.forget_failed_deletion(contact);
+        }
     }
     Some(Recorded { last_error: None, ..parse::recorded(&status) })
 }
@@ -107,7 +113,11 @@ async fn report_and_rest(
 }
 
 /// The apiserver did not take what was to be written: everything is judged anew in a moment.
-pub(super) fn interrupted(object: Arc<MessageContact>, error: &Interrupted, _: Arc<World>) -> Action {
+pub(super) fn interrupted(
+    object: Arc<MessageContact>,
+    error: &Interrupted,
+    _: Arc<World>,
+) -> Action {
     let key = ObjectRef::from_obj(object.as_ref());
     tracing::warn!(object = %key, %error, "a pass was interrupted; it is begun again");
     Action::requeue(PAUSE)

@@ -222,6 +222,14 @@ impl Snapshot {
         changed
     }
 
+    /// Forgets that the deletion of a contact failed: it may be tried again at once.
+    pub fn forget_failed_deletion(&mut self, id: &ContactId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            let failed = |known: &mut Deletion| matches!(known.state, DeletionState::Failed(_));
+            entry.deletion.take_if(failed);
+        }
+    }
+
     /// Takes in how a call ended. `now` is when the answer came; calls MUST NOT overlap, so that
     /// every answer is newer than all before it. Another directory than the one known before makes
     /// everything forgotten.

@@ -59,7 +59,7 @@ async fn a_held_directory_is_waited_for_and_each_change_is_made_once() {
     let left: Vec<_> = stand.simulator.state().contacts.iter().map(|it| it.id.clone()).collect();
     assert_eq!(left, [near]);
 
-    let directory = stand.relisted().await;
+    let directory = stand.ask_directory().await;
     let throttled = condition_of(&directory, "Throttled");
     assert_eq!(throttled, Value::Null, "a held directory says nothing of the rate");
 }
@@ -132,12 +132,12 @@ async fn a_list_that_is_refused_as_busy_does_not_make_the_directory_unreachable(
     };
     stand.cloud("the list is refused again and again", look).await;
     stand.simulator.release();
-    let directory = stand.relisted().await;
+    let directory = stand.ask_directory().await;
     let ready = condition_of(&directory, "Ready");
     assert_eq!(ready["reason"], "Connected");
     let known = stand.directories().get(&stand.directory).await.unwrap();
     assert_eq!(condition_of(&known, "Ready")["lastTransitionTime"], ready["lastTransitionTime"]);
-    let after = stand.handled("steady").await;
+    let after = stand.ask("steady").await;
     assert_eq!(condition_of(&after, "Ready"), condition_of(&before, "Ready"), "never in doubt");
     assert_eq!(stand.simulator.counts().writes, 1);
 }
@@ -165,6 +165,6 @@ async fn a_batch_gets_through_a_directory_that_is_held_a_third_of_the_time() {
     assert_eq!(counts.writes, BATCH as u64);
     assert_eq!(counts.of("AddMessageContact"), BATCH as u64 + refused);
     assert!(refused * 4 <= BATCH as u64, "{refused} refusals for {BATCH} contacts");
-    let directory = stand.relisted().await;
+    let directory = stand.ask_directory().await;
     assert_eq!(condition_of(&directory, "Throttled"), Value::Null);
 }

@@ -141,12 +141,12 @@ async fn an_operator_that_is_killed_at_any_point_leaves_no_duplicate_and_no_orph
         let case = format!("killed at {doing:?}, {moment:?}");
         if waits_for_the_minute(*doing, *moment) {
             let object = stand.becomes("victim", "Synced", "OutcomeUnknown").await;
-            stand.handled("victim").await;
+            stand.ask("victim").await;
             assert_eq!(stand.simulator.state().named("Ming"), None, "{case}: {:?}", object.data);
             if matches!(moment, Moment::CloudIsLate) {
                 stand.simulator.release_hanging();
                 stand.cloud("it is late", |it| it.state().named("Ming").map(drop)).await;
-                stand.handled("victim").await;
+                stand.ask("victim").await;
             } else {
                 a_minute_passes(stand).await;
             }

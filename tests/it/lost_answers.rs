@@ -163,7 +163,7 @@ async fn a_create_that_never_came_is_repeated_once_after_a_minute() {
 
     let adds = |stand: &Stand| stand.simulator.counts().of("AddMessageContact");
     let quiet = async |seconds: u64, stand: &Stand| {
-        let object = stand.handled("uncertain").await;
+        let object = stand.ask("uncertain").await;
         assert_eq!(adds(stand), 1, "repeated after {seconds} s: {}", object.data["status"]);
     };
     let all = || stands.iter().chain([&leaving, &renamed, &late]);
@@ -172,7 +172,7 @@ async fn a_create_that_never_came_is_repeated_once_after_a_minute() {
     join_all(all().map(|stand| quiet(40, stand))).await;
     // What a late gateway made meanwhile is found.
     let id = late.stranger("Kai");
-    let object = late.handled("uncertain").await;
+    let object = late.ask("uncertain").await;
     assert_eq!(object.data["status"]["contactId"], json!(id));
 
     clock.advance(SignedDuration::from_secs(25));

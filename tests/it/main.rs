@@ -20,5 +20,14 @@ mod stops;
 mod throttled;
 mod validate;
 
+mod bad_input;
+mod delete;
+mod name_taken;
+mod not_green_early;
+mod same_name;
+mod secrets;
+mod unreachable;
+mod untouched_spec;
+
 mod architecture;
 mod generated;

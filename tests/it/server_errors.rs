@@ -69,12 +69,12 @@ async fn a_list_that_fails_makes_no_contact_gone() {
     let before = stand.becomes("listed", "Ready", "InSync").await;
     // Longer than the directory's first tries.
     stand.simulator.fault(Fault::on("ListMessageContacts", FaultKind::html_502(false)).times(3));
-    stand.relisted().await;
+    stand.ask_directory().await;
     stand.directory_becomes("Ready", "Unreachable").await;
     let during = stand.contacts().get("listed").await.unwrap();
     assert_eq!(during.data["status"]["contactId"], before.data["status"]["contactId"]);
     stand.directory_becomes("Ready", "Connected").await;
-    let after = stand.handled("listed").await;
+    let after = stand.ask("listed").await;
     assert_eq!(condition_of(&after, "Ready")["reason"], "InSync");
     assert_eq!(stand.simulator.counts().writes, 1);
     assert_eq!(stand.simulator.state().contacts.len(), 1);
@@ -96,7 +96,7 @@ async fn a_404_of_a_proxy_makes_no_contact_gone() {
     stand.simulator.fault(Fault::on("GetMessageContact", page));
     stand.apply("proxied", "Tian", json!({ "title": "CEO" })).await;
     stand.becomes("proxied", "Synced", "CloudUnavailable").await;
-    let object = stand.handled("proxied").await;
+    let object = stand.ask("proxied").await;
     assert_eq!(condition_of(&object, "Ready")["reason"], "InSync");
     assert_eq!(object.data["status"]["contactId"], before.data["status"]["contactId"]);
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);

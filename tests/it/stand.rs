@@ -242,16 +242,6 @@ impl Stand {
         .unwrap()
     }
 
-    /// Asks for a look at the object now, and waits until it was handled.
-    pub async fn handled(&self, object: &str) -> DynamicObject {
-        handled(&self.contacts(), object).await
-    }
-
-    /// Asks for a list of the directory now, and waits until it was handled.
-    pub async fn relisted(&self) -> DynamicObject {
-        handled(&self.directories(), &self.directory).await
-    }
-
     /// Deletes an object as a user; its finalizer keeps it for a while.
     pub async fn delete(&self, object: &str) {
         self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
@@ -307,7 +297,8 @@ pub async fn becomes(
     cluster::wait_for(PATIENCE, &what, || async {
         let found = api.get(object).await.map_err(|error| error.to_string())?;
         let known = condition_of(&found, condition);
-        let current = found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
+        let current =
+            found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
         if current && known["reason"] == reason { Ok(found) } else { Err(seen(&found)) }
     })
     .await
@@ -321,7 +312,12 @@ pub fn condition_of(object: &DynamicObject, condition: &str) -> Value {
 }
 
 fn seen(object: &DynamicObject) -> String {
-    format!("{} generation {:?}: {}", object.name_any(), object.metadata.generation, object.data["status"])
+    format!(
+        "{} generation {:?}: {}",
+        object.name_any(),
+        object.metadata.generation,
+        object.data["status"]
+    )
 }
 
 /// Puts fields over an object; null takes a field out.
@@ -393,17 +389,83 @@ impl Stand {
     }
 }
 
-/// Asks for a look at an object now, and waits until it was handled.
-pub async fn handled(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+impl Stand {
+    /// Asks for a reconcile of a contact now and waits until it was handled: everything that was
+    /// to happen has happened.
+    pub async fn ask(&self, object: &str) -> DynamicObject {
+        ask(&self.contacts(), object).await
+    }
+
+    /// As [`Self::ask`], of the directory: all contacts are listed again.
+    pub async fn ask_directory(&self) -> DynamicObject {
+        ask(&self.directories(), &self.directory).await
+    }
+
+    /// The fields of a contact's object as they are now.
+    pub async fn object(&self, object: &str) -> DynamicObject {
+        self.contacts().get(object).await.unwrap()
+    }
+}
+
+async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
     static ASKED: AtomicU16 = AtomicU16::new(0);
-    let text = format!("now-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+    let text = format!("ask-{}", ASKED.fetch_add(1, Ordering::Relaxed));
     let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
     api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    cluster::wait_for(PATIENCE, &format!("{object} is looked at"), || async {
+    cluster::wait_for(PATIENCE, &format!("{object}: handles {text}"), || async {
         let found = api.get(object).await.map_err(|error| error.to_string())?;
-        let done = found.data["status"]["lastHandledReconcileAt"] == json!(text);
-        if done { Ok(found) } else { Err(seen(&found)) }
+        let handled = found.data["status"]["lastHandledReconcileAt"] == json!(text);
+        if handled { Ok(found) } else { Err(seen(&found)) }
     })
     .await
     .unwrap()
+}
+
+/// What a condition says to people.
+pub fn message_of(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts that an object is stalled (`true`) or on its way (`false`), and not ready.
+pub fn assert_stalled(object: &DynamicObject, stalled: bool) {
+    let is = |condition| condition_of(object, condition)["status"] == "True";
+    let found = (is("Ready"), is("Stalled"), is("Reconciling"));
+    assert_eq!(found, (false, stalled, !stalled), "{}", seen(object));
+}
+
+impl Stand {
+    /// Applies a Secret of the operator's namespace; keys that it has and that are not given stay.
+    pub async fn apply_secret(&self, name: &str, keys: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
+        let api = Api::namespaced_with(self.client.clone(), OPERATOR_NAMESPACE, &kind);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": OPERATOR_NAMESPACE }, "stringData": keys });
+        apply(&api, &secret).await.unwrap();
+    }
+
+    /// Labels the story's namespace.
+    pub async fn label_namespace(&self, labels: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let patch = json!({ "metadata": { "labels": labels } });
+        api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+/// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
+pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
+    for port in PORTS.rev() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return (socket, format!("http://127.0.0.1:{port}"));
+        }
+    }
+    panic!("no port is free")
+}
+
+impl Stand {
+    /// The story's `ResourceDirectory` as it is now.
+    pub async fn object_of_directory(&self) -> DynamicObject {
+        self.directories().get(&self.directory).await.unwrap()
+    }
 }
