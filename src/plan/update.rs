@@ -25,14 +25,18 @@ pub(super) fn converge(
     let hash = input.hash_key.of_write(&contact.id, wanted);
     let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
     let mut changes = changes(wanted, contact);
-    if let (Some(_), true) = (written, changes.email.is_some() || changes.phone.is_some()) {
+    if changes.email.is_some() || changes.phone.is_some() {
         // What was written may wait for its owner while the old value is still shown (A12).
-        let Some(pending) = &entry.pending else {
-            let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
-            let finding = updating("the values that wait for confirmation are read");
-            return step_on(input, finding, Step::Call(call, urgency(input)));
-        };
-        leave_out_pending(&mut changes, pending);
+        match (&entry.pending, written) {
+            (Some(pending), _) => leave_out_pending(&mut changes, pending),
+            (None, Some(_)) => {
+                let call =
+                    Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
+                let finding = updating("the values that wait for confirmation are read");
+                return step_on(input, finding, Step::Call(call, urgency(input)));
+            }
+            (None, None) => {}
+        }
     }
     if changes == Changes::default() {
         return in_sync(input, view, hash);
@@ -52,7 +56,7 @@ pub(super) fn converge(
     }
     let last_write = Some(LastWrite { hash, mismatches: writes + 1 });
     let record = Recorded { last_write, ..input.recorded.clone() };
-    let call = Call::UpdateMessageContact(contact.id.clone(), changes);
+    let call = Call::UpdateMessageContact(contact.id.clone(), removal_last(changes));
     Plan {
         record,
         ..step_on(input, updating("a difference is put right"), Step::Call(call, urgency(input)))
@@ -112,6 +116,13 @@ fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
         PhoneChange::Set(number) => waits(&Target::Phone(number.clone())),
         PhoneChange::Clear => false,
     });
+}
+
+/// The cloud may refuse to take a number out (A14): it is asked for alone, after the rest.
+fn removal_last(changes: Changes) -> Changes {
+    let rest = Changes { phone: None, ..changes.clone() };
+    let is_put_off = changes.phone == Some(PhoneChange::Clear) && rest != Changes::default();
+    if is_put_off { rest } else { changes }
 }
 
 /// The fields of `changes`, both sides fit to be shown.
