@@ -65,6 +65,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let write = !call.action().is_read();
     if let (Some(error), true, Desired::Present(_)) =
         (&plan.record.last_error, write, &input.desired)
+        && concerns(&error.code, call)
     {
         let finding = refused(call, error);
         return held(input, plan, finding, None);
@@ -109,7 +110,17 @@ fn without_outdated_error(input: &Input<'_>, mut plan: Plan) -> Plan {
 /// A read that failed holds back that read; a write that failed holds back every write.
 fn forbids(setback: &Setback, call: &Call) -> bool {
     let failed = setback.error.action;
-    failed == call.action() || (!failed.is_read() && !call.action().is_read())
+    let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
+    let writes = !failed.is_read() && !call.action().is_read();
+    (failed == call.action() || writes) && concerns(code, call)
+}
+
+/// A number that was refused, as when it is to be taken out (A14), says nothing of a change that
+/// sends none.
+fn concerns(code: &str, call: &Call) -> bool {
+    let sends_none =
+        matches!(call, Call::UpdateMessageContact(_, changes) if changes.phone.is_none());
+    !(sends_none && code == "InvalidParameter.PhoneNumber")
 }
 
 fn outdated_list(input: &Input<'_>, setback: &Setback) -> bool {
