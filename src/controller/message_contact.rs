@@ -64,8 +64,8 @@ fn judge(world: &World, key: &Contact, carried: Option<&Recorded>) -> Option<Jud
     }
 }
 
-/// A new text in the annotation asks for a fresh start: what failed before is forgotten, and the
-/// directory is listed again.
+/// A new text in the annotation asks for a fresh start: what failed before is forgotten, also that
+/// a write read back differently, and the directory is listed again.
 async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
     let object = world.object(key)?;
     let status = report::status_of(&object);
@@ -80,7 +80,12 @@ async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
     }
-    Some(Recorded { last_error: None, ..parse::recorded(&status) })
+    let mut recorded = parse::recorded(&status);
+    recorded.last_error = None;
+    if let Some(write) = &mut recorded.last_write {
+        write.mismatches = 0;
+    }
+    Some(recorded)
 }
 
 async fn report_and_rest(
