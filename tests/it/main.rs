@@ -7,6 +7,7 @@
 mod stand;
 
 mod create;
+mod update;
 
 mod architecture;
 mod generated;

@@ -1,13 +1,16 @@
 //! What every story stands on: the cluster and the operator that all share, and a simulator, a
 //! `ResourceDirectory` and a namespace of its own.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cluster::Cluster;
-use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
+use directory_simulator::{
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
+};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
@@ -283,3 +286,119 @@ pub fn merge(into: &mut Value, fields: Value) {
     }
 }
 
+/// What stories about changes look at.
+impl Stand {
+    /// Applies a contact, waits until it is in sync, and returns its id in the cloud.
+    pub async fn settled(&self, object: &str, name: &str, fields: Value) -> String {
+        self.apply(object, name, fields).await;
+        let object = self.becomes(object, "Synced", "InSync").await;
+        object.data["status"]["contactId"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a reconcile of a contact, which lists the directory first, and waits until that was
+    /// handled.
+    pub async fn ask(&self, object: &str) -> DynamicObject {
+        ask(&self.contacts(), object).await
+    }
+
+    /// Asks for a list of the directory, and waits until that was handled. A list that came changes
+    /// nothing about contacts that it shows as they were known.
+    pub async fn relist(&self) -> DynamicObject {
+        ask(&self.directories(), &self.directory).await
+    }
+
+    /// Waits until a contact looks so.
+    pub async fn sees(
+        &self,
+        object: &str,
+        what: &str,
+        look: impl Fn(&DynamicObject) -> bool,
+    ) -> DynamicObject {
+        sees(&self.contacts(), object, what, look).await
+    }
+
+    /// Deletes a contact's object; its end is waited for with [`Self::is_gone`].
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &kube::api::DeleteParams::default()).await.unwrap();
+    }
+
+    /// The number of the last call that has ended, for [`Self::calls_since`].
+    pub fn mark(&self) -> u64 {
+        self.simulator.calls().iter().map(|call| call.number).max().unwrap_or(0)
+    }
+
+    /// The calls for single contacts since then: the operation and what was sent beside the id, as
+    /// in `UpdateMessageContact Title`. The directory's own looks are left out.
+    pub fn calls_since(&self, mark: u64) -> Vec<String> {
+        let own = ["GetResourceDirectory", "ListMessageContacts"];
+        let mut calls = self.simulator.calls_since(mark);
+        calls.retain(|call| !own.contains(&call.action.as_str()));
+        let sent = |name: &String| {
+            let name = name.split('.').next().unwrap().to_owned();
+            SENT.contains(&name.as_str()).then_some(name)
+        };
+        calls
+            .iter()
+            .map(|call| {
+                let names: BTreeSet<_> = call.parameters.keys().filter_map(sent).collect();
+                std::iter::once(call.action.clone()).chain(names).collect::<Vec<_>>().join(" ")
+            })
+            .collect()
+    }
+
+    /// A contact as the cloud has it.
+    #[track_caller]
+    pub fn in_cloud(&self, id: &str) -> Contact {
+        self.simulator.state().contact(id).unwrap().contact.clone()
+    }
+
+    /// A contact that nobody has in git, as a trap; see [`Self::is_untouched`].
+    pub fn bystander(&self, name: &str) -> ContactState {
+        let contact = NewContact {
+            phone: Some("86-13800138099".to_owned()),
+            title: "ProjectDirector".to_owned(),
+            message_types: vec!["ActivityMessage".to_owned()],
+            ..NewContact::new(name, "bystander@example.com")
+        };
+        let id = self.simulator.insert_contact(contact);
+        self.simulator.state().contact(&id).unwrap().clone()
+    }
+
+    /// The contact is as it was.
+    #[track_caller]
+    pub fn is_untouched(&self, bystander: &ContactState) {
+        assert_eq!(self.simulator.state().contact(&bystander.id), Some(bystander));
+    }
+}
+
+/// The fields of a contact, as parameters of a call.
+const SENT: [&str; 5] = ["EmailAddress", "MessageTypes", "Name", "PhoneNumber", "Title"];
+
+/// Puts a text into the annotation that asks for a reconcile.
+pub async fn request(api: &Api<DynamicObject>, object: &str, text: &str) {
+    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
+    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+}
+
+async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let text = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    request(api, object, &text).await;
+    let handled =
+        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == json!(text);
+    sees(api, object, "the request is handled", handled).await
+}
+
+async fn sees(
+    api: &Api<DynamicObject>,
+    object: &str,
+    what: &str,
+    look: impl Fn(&DynamicObject) -> bool,
+) -> DynamicObject {
+    cluster::wait_for(PATIENCE, &format!("{object}: {what}"), || async {
+        let found = api.get(object).await.map_err(|error| error.to_string())?;
+        if look(&found) { Ok(found) } else { Err(seen(&found)) }
+    })
+    .await
+    .unwrap()
+}
