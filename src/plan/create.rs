@@ -58,14 +58,15 @@ pub(super) fn begin(
     Plan { record, ..step_on(input, creating(), Step::Call(add, Urgency::Create)) }
 }
 
-/// The contact that this object held is gone.
+/// The contact that this object held is gone, and its id with it, whatever comes next.
 pub(super) fn again(
     input: &Input<'_>,
     wanted: &DesiredContact,
     view: &View<'_>,
     now: Timestamp,
 ) -> Plan {
-    begin(input, wanted, view, now)
+    let recorded = Recorded { contact_id: None, last_write: None, ..input.recorded.clone() };
+    begin(&Input { recorded: &recorded, ..input.clone() }, wanted, view, now)
 }
 
 /// An intent is open: it is settled under its own name before the spec is looked at.
