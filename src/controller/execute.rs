@@ -48,7 +48,7 @@ pub(super) async fn store_first(
         let add = Some((intent.hash.clone(), intent.at, AddFate::NotMade));
         world.remember(uid, |memory| memory.add = add);
     }
-    report::contact(world, judgement, &plan.record, false).await?;
+    report::contact(world, judgement, &plan.record, None).await?;
     Ok(Left::LookAgain { carried: None })
 }
 
