@@ -7,6 +7,11 @@
 mod stand;
 
 mod create;
+mod drift;
+mod gone;
+mod report_only;
+mod requested_at;
+mod suspend;
 mod update;
 
 mod architecture;
