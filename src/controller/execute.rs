@@ -161,8 +161,22 @@ async fn after(
     {
         report::event(world, judgement, happening).await;
     }
-    let carried = if refused { carried.cloned() } else { Some(plan.record.clone()) };
+    let carried = match error {
+        None => Some(plan.record.clone()),
+        Some(_) if refused => carried.cloned(),
+        Some(_) => Some(unanswered(&plan.record)),
+    };
     Ok(Left::LookAgain { carried })
+}
+
+/// What was written is remembered, as it may be there. It does not count as a write that reads back
+/// differently: the cloud has not said that it took it.
+fn unanswered(record: &Recorded) -> Recorded {
+    let mut record = record.clone();
+    if let Some(write) = &mut record.last_write {
+        write.mismatches = write.mismatches.saturating_sub(1);
+    }
+    record
 }
 
 /// Refines what is known of the Add under the open intent.
