@@ -9,6 +9,7 @@ mod stand;
 mod create;
 mod drift;
 mod gone;
+mod hostile;
 mod report_only;
 mod requested_at;
 mod suspend;
