@@ -52,7 +52,7 @@ pub(super) async fn store_first(
     // The write that is planned was not made yet, so it is not noted yet.
     let last_write = judgement.recorded.last_write.clone();
     let record = Recorded { last_write, ..plan.record.clone() };
-    report::contact(world, judgement, &record, false).await?;
+    report::contact(world, judgement, &record, None).await?;
     Ok(Left::LookAgain { carried: None })
 }
 

@@ -99,8 +99,6 @@ pub(super) struct Judgement {
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
-    /// The text of the annotation that asks for a reconcile.
-    pub(super) requested_at: Option<String>,
 }
 
 impl World {
@@ -251,7 +249,6 @@ impl World {
             directory_name,
             observed,
             plan,
-            requested_at: object.annotations().get(api::REQUESTED_AT).cloned(),
             uid,
             object,
         })

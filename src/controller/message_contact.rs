@@ -32,14 +32,16 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let key = ObjectRef::from_obj(object.as_ref());
-    let mut carried = asked_anew(&world, &key).await;
+    let (asked, mut carried) = asked_anew(&world, &key).await;
+    let asked = asked.as_deref();
     for _ in 0..STEPS_MAX {
         let Some(judgement) = judge(&world, &key, carried.as_ref()) else {
             return Ok(Action::await_change());
         };
         let left = match &judgement.plan.step {
             None => {
-                return report_and_rest(&world, &key, &judgement, judgement.plan.recheck_at).await;
+                let recheck_at = judgement.plan.recheck_at;
+                return report_and_rest(&world, &key, &judgement, asked, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
                 execute::store_first(&world, &judgement).await?
@@ -48,7 +50,9 @@ pub(super) async fn reconcile(
         };
         match left {
             Left::LookAgain { carried: next } => carried = next,
-            Left::Later(at) => return report_and_rest(&world, &key, &judgement, at).await,
+            Left::Later(at) => {
+                return report_and_rest(&world, &key, &judgement, asked, at).await;
+            }
             Left::Released => return Ok(Action::await_change()),
         }
     }
@@ -67,14 +71,18 @@ fn judge(world: &World, key: &Contact, carried: Option<&Recorded>) -> Option<Jud
     }
 }
 
-/// A new text in the annotation asks for a fresh start: what failed before is forgotten, and the
-/// directory is listed again.
-async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
-    let object = world.object(key)?;
+/// A new text in the annotation asks for a fresh start: what failed before is forgotten, also that
+/// a write read back differently, and the directory is listed again. Returns the text that this
+/// pass answers, and what the status is to remember; a text that comes later is for the next pass.
+async fn asked_anew(world: &World, key: &Contact) -> (Option<String>, Option<Recorded>) {
+    let Some(object) = world.object(key) else { return (None, None) };
     let status = report::status_of(&object);
-    let asked = object.metadata.annotations.as_ref()?.get(crate::api::REQUESTED_AT)?;
+    let annotations = object.metadata.annotations.as_ref();
+    let Some(asked) = annotations.and_then(|all| all.get(crate::api::REQUESTED_AT)) else {
+        return (None, None);
+    };
     if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
-        return None;
+        return (None, None);
     }
     world.remember(&super::gather::uid_of(&object), |memory| memory.setback = None);
     if object.spec.suspend != Some(true)
@@ -87,16 +95,22 @@ async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
             directory.forget_failed_deletion(contact);
         }
     }
-    Some(Recorded { last_error: None, ..parse::recorded(&status) })
+    let mut recorded = parse::recorded(&status);
+    recorded.last_error = None;
+    if let Some(write) = &mut recorded.last_write {
+        write.mismatches = 0;
+    }
+    (Some(asked.clone()), Some(recorded))
 }
 
 async fn report_and_rest(
     world: &World,
     key: &Contact,
     judgement: &Judgement,
+    asked: Option<&str>,
     recheck_at: Option<Timestamp>,
 ) -> Result<Action, Interrupted> {
-    match report::contact(world, judgement, &judgement.plan.record, true).await? {
+    match report::contact(world, judgement, &judgement.plan.record, asked).await? {
         Written::Stored => {
             if judgement.plan.verdict.synced.status == Status::True {
                 // What failed once must not hold back a repair later.

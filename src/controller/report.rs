@@ -23,12 +23,12 @@ pub(super) enum Written {
 }
 
 /// Stores what the judgement says, if the stored status differs. `record` is what the status is to
-/// remember.
+/// remember, `asked` the text that asked for a reconcile and is answered with it.
 pub(super) async fn contact(
     world: &World,
     judgement: &Judgement,
     record: &Recorded,
-    handled: bool,
+    asked: Option<&str>,
 ) -> Result<Written, kube::Error> {
     let Judgement { object, uid, plan, .. } = judgement;
     let previous = object.status.clone().unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) async fn contact(
         observed: judgement.observed.as_deref(),
         differences: &plan.drift,
         verdict: &plan.verdict,
-        handled_requested_at: judgement.requested_at.as_deref().filter(|_| handled),
+        handled_requested_at: asked,
         handled_resend_at: None,
     };
     let next = status::contact(&previous, &facts, world.clock.now());

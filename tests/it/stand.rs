@@ -2,13 +2,14 @@
 //! `ResourceDirectory` and a namespace of its own.
 
 use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cluster::Cluster;
 use directory_simulator::{
-    ACCESS_KEY_ID, ACCESS_KEY_SECRET, NewContact, Options, Simulator, Tree,
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
 };
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
@@ -408,17 +409,12 @@ impl Stand {
 }
 
 async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
-    static ASKED: AtomicU16 = AtomicU16::new(0);
-    let text = format!("ask-{}", ASKED.fetch_add(1, Ordering::Relaxed));
-    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
-    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    cluster::wait_for(PATIENCE, &format!("{object}: handles {text}"), || async {
-        let found = api.get(object).await.map_err(|error| error.to_string())?;
-        let handled = found.data["status"]["lastHandledReconcileAt"] == json!(text);
-        if handled { Ok(found) } else { Err(seen(&found)) }
-    })
-    .await
-    .unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let text = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    request(api, object, &text).await;
+    let handled =
+        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == json!(text);
+    sees(api, object, "the request is handled", handled).await
 }
 
 /// What a condition says to people.
@@ -468,4 +464,95 @@ impl Stand {
     pub async fn object_of_directory(&self) -> DynamicObject {
         self.directories().get(&self.directory).await.unwrap()
     }
+}
+
+/// What stories about changes look at.
+impl Stand {
+    /// Applies a contact, waits until it is in sync, and returns its id in the cloud.
+    pub async fn settled(&self, object: &str, name: &str, fields: Value) -> String {
+        self.apply(object, name, fields).await;
+        let object = self.becomes(object, "Synced", "InSync").await;
+        object.data["status"]["contactId"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a contact looks so.
+    pub async fn sees(
+        &self,
+        object: &str,
+        what: &str,
+        look: impl Fn(&DynamicObject) -> bool,
+    ) -> DynamicObject {
+        sees(&self.contacts(), object, what, look).await
+    }
+
+    /// The number of the last call that has ended, for [`Self::calls_since`].
+    pub fn mark(&self) -> u64 {
+        self.simulator.calls().iter().map(|call| call.number).max().unwrap_or(0)
+    }
+
+    /// The calls for single contacts since then: the operation and what was sent beside the id, as
+    /// in `UpdateMessageContact Title`. The directory's own looks are left out.
+    pub fn calls_since(&self, mark: u64) -> Vec<String> {
+        let own = ["GetResourceDirectory", "ListMessageContacts"];
+        let mut calls = self.simulator.calls_since(mark);
+        calls.retain(|call| !own.contains(&call.action.as_str()));
+        let sent = |name: &String| {
+            let name = name.split('.').next().unwrap().to_owned();
+            SENT.contains(&name.as_str()).then_some(name)
+        };
+        calls
+            .iter()
+            .map(|call| {
+                let names: BTreeSet<_> = call.parameters.keys().filter_map(sent).collect();
+                std::iter::once(call.action.clone()).chain(names).collect::<Vec<_>>().join(" ")
+            })
+            .collect()
+    }
+
+    /// A contact as the cloud has it.
+    #[track_caller]
+    pub fn in_cloud(&self, id: &str) -> Contact {
+        self.simulator.state().contact(id).unwrap().contact.clone()
+    }
+
+    /// A contact that nobody has in git, as a trap; see [`Self::is_untouched`].
+    pub fn bystander(&self, name: &str) -> ContactState {
+        let contact = NewContact {
+            phone: Some("86-13800138099".to_owned()),
+            title: "ProjectDirector".to_owned(),
+            message_types: vec!["ActivityMessage".to_owned()],
+            ..NewContact::new(name, "bystander@example.com")
+        };
+        let id = self.simulator.insert_contact(contact);
+        self.simulator.state().contact(&id).unwrap().clone()
+    }
+
+    /// The contact is as it was.
+    #[track_caller]
+    pub fn is_untouched(&self, bystander: &ContactState) {
+        assert_eq!(self.simulator.state().contact(&bystander.id), Some(bystander));
+    }
+}
+
+/// The fields of a contact, as parameters of a call.
+const SENT: [&str; 5] = ["EmailAddress", "MessageTypes", "Name", "PhoneNumber", "Title"];
+
+/// Puts a text into the annotation that asks for a reconcile.
+pub async fn request(api: &Api<DynamicObject>, object: &str, text: &str) {
+    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
+    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+}
+
+async fn sees(
+    api: &Api<DynamicObject>,
+    object: &str,
+    what: &str,
+    look: impl Fn(&DynamicObject) -> bool,
+) -> DynamicObject {
+    cluster::wait_for(PATIENCE, &format!("{object}: {what}"), || async {
+        let found = api.get(object).await.map_err(|error| error.to_string())?;
+        if look(&found) { Ok(found) } else { Err(seen(&found)) }
+    })
+    .await
+    .unwrap()
 }
