@@ -1,10 +1,10 @@
 //! All reads: what one pass over an object is made from.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
@@ -12,8 +12,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
 
 use super::claims::{Claim, Claims, Contact};
+use super::report::{Interrupted, within};
 use super::triggers::Waker;
-use crate::api::{self, MessageContact, ResourceDirectory, parse};
+use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::{Credentials, Directory, Registry};
 use crate::domain::access::AccessKeys;
@@ -38,8 +39,9 @@ pub struct World {
     pub hash_key: HashKey,
     /// The directories that are connected.
     pub registry: Registry,
-    /// Our definition is being deleted, and all objects with it: nothing is deleted in the cloud.
-    pub(super) definition_goes: AtomicBool,
+    /// How many requests that change something in the cluster are made at once.
+    pub(super) cluster_writes: Semaphore,
+    pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
     pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
@@ -84,7 +86,18 @@ pub(super) struct Memory {
     pub(super) add: Option<(String, Timestamp, AddFate)>,
     /// The last call for the object, if it failed.
     pub(super) setback: Option<Setback>,
+    /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
+    pub(super) let_go: bool,
+    /// How many passes in a row the apiserver has interrupted.
+    pub(super) interruptions: u32,
 }
+
+/// How many intents to create may be open in one directory at once: enough for the next one to be
+/// written while a call is in flight, and few enough that none is old when its Add goes out.
+const CREATES_MAX: usize = 4;
+
+/// How many requests that change something are made to the apiserver at once.
+pub(super) const CLUSTER_WRITES_MAX: usize = 16;
 
 /// What a pass decided, and from what.
 pub(super) struct Judgement {
@@ -96,6 +109,8 @@ pub(super) struct Judgement {
     pub(super) recorded: Recorded,
     pub(super) directory_name: String,
     pub(super) directory: Option<Directory>,
+    /// The directory was not listed yet since it was connected.
+    pub(super) unlisted: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
@@ -146,17 +161,41 @@ impl World {
         }
     }
 
-    /// Looks whether our definition stands. If it is being deleted, somebody takes the operator
-    /// out, and the contacts in the cloud MUST stay.
+    /// As [`Self::remember`], for what is nothing worth to an object that nothing is known of, as
+    /// one that is gone.
+    pub(super) fn remember_if_known(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
+        if let Some(memory) = self.memory().get_mut(uid) {
+            change(memory);
+        }
+    }
+
+    /// Forgets what failed before for these objects: the directory answers again.
+    pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
+        let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
+        for uid in uids.collect::<Vec<_>>() {
+            self.remember_if_known(&uid, |memory| memory.setback = None);
+        }
+    }
+
+    /// Waits until another intent to create may be open in a directory.
+    pub(super) async fn may_create(&self, directory: &str) -> OwnedSemaphorePermit {
+        let slots = {
+            let mut creates = self.creates.lock().unwrap_or_else(PoisonError::into_inner);
+            let slots = creates.entry(directory.to_owned());
+            Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(CREATES_MAX))))
+        };
+        slots.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Whether our definition stands. If it is being deleted, somebody takes the operator out, and
+    /// the contacts in the cloud MUST stay. Asked before each deletion in the cloud.
     ///
     /// # Errors
     /// The apiserver did not tell: nothing may be deleted then.
-    pub(super) async fn look_at_definition(&self) -> Result<(), kube::Error> {
+    pub(super) async fn definition_stands(&self) -> Result<bool, Interrupted> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let found = api.get_metadata_opt(MessageContact::crd_name()).await?;
-        let goes = found.is_none_or(|found| found.metadata.deletion_timestamp.is_some());
-        self.definition_goes.store(goes, Ordering::Release);
-        Ok(())
+        let found = within(api.get_metadata_opt(MessageContact::crd_name())).await?;
+        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
     }
 
     /// The runtime of a directory, if its object asks for one.
@@ -189,7 +228,7 @@ impl World {
 
         let wanted = parse::contact(&object.spec);
         let desired = match (&object.metadata.deletion_timestamp, &wanted) {
-            (Some(since), _) if self.definition_goes.load(Ordering::Acquire) => {
+            (Some(since), _) if memory.let_go => {
                 Desired::Absent { removal: Removal::Retain, since: since.0 }
             }
             (Some(since), _) => {
@@ -210,8 +249,13 @@ impl World {
             }
         };
         let name = plan::name_in_question(&recorded, &desired).cloned();
+        let mut unlisted = false;
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
-            Err(finding) => Connection::Closed(finding),
+            Err(Closed::Refused(finding)) => Connection::Closed(finding),
+            Err(Closed::Unlisted(finding)) => {
+                unlisted = true;
+                Connection::Closed(finding)
+            }
             Ok((directory_id, snapshot)) => Connection::Open(View {
                 directory_id,
                 own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
@@ -226,7 +270,7 @@ impl World {
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
-            seen_generation: status.observed_generation.unwrap_or(-1),
+            settled_generation: settled_generation(&status),
             finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
             desired,
             recorded: &recorded,
@@ -247,6 +291,7 @@ impl World {
             recorded,
             directory: self.directory(&directory_name),
             directory_name,
+            unlisted,
             observed,
             plan,
             uid,
@@ -383,35 +428,49 @@ fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddF
     }
 }
 
+/// The last generation of the spec that was brought into sync.
+fn settled_generation(status: &MessageContactStatus) -> i64 {
+    let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
+    let settled = synced.filter(|condition| condition.status == "True");
+    settled.and_then(|condition| condition.observed_generation).unwrap_or(-1)
+}
+
+/// Why nothing can be asked of a directory.
+enum Closed {
+    /// It is not there, not valid, suspended, or another one than was meant.
+    Refused(Finding),
+    /// It was not listed yet since it was connected.
+    Unlisted(Finding),
+}
+
 /// The directory and its snapshot, or why nothing can be asked of it.
 fn closed<'a>(
     spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
     name: &str,
     snapshot: Option<&'a Snapshot>,
-) -> Result<(&'a DirectoryId, &'a Snapshot), Finding> {
+) -> Result<(&'a DirectoryId, &'a Snapshot), Closed> {
     let not_ready = |why: &str| {
         Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
     };
+    let refused = |why: &str| Closed::Refused(not_ready(why));
     let Some(spec) = spec else {
-        return Err(Finding::unmet(
+        return Err(Closed::Refused(Finding::unmet(
             Reason::DirectoryNotFound,
             format!("there is no ResourceDirectory `{name}`; create it"),
-        ));
+        )));
     };
     let Ok(spec) = spec else {
-        return Err(not_ready("has a spec that cannot be followed; see its conditions"));
+        return Err(refused("has a spec that cannot be followed; see its conditions"));
     };
     if spec.suspended {
-        return Err(not_ready("is suspended"));
+        return Err(refused("is suspended"));
     }
-    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.lists().last.is_some()) else {
-        return Err(not_ready("is not connected; see its conditions"));
-    };
-    let Some(identity) = snapshot.identity() else {
-        return Err(not_ready("is not connected; see its conditions"));
-    };
+    let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
+    let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
+    let snapshot = snapshot.ok_or_else(unlisted)?;
+    let identity = snapshot.identity().ok_or_else(unlisted)?;
     if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
-        return Err(not_ready("reaches another directory than `directoryId` says"));
+        return Err(refused("reaches another directory than `directoryId` says"));
     }
     Ok((&identity.directory_id, snapshot))
 }

@@ -15,9 +15,10 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::gather::{Environment, Labels, World, claim_of, uid_of};
+use super::gather::{CLUSTER_WRITES_MAX, Environment, Labels, World, claim_of, uid_of};
 use super::triggers::{Waker, requests};
 use super::{message_contact, report, resource_directory};
 use crate::api::{MessageContact, ResourceDirectory};
@@ -68,7 +69,8 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
-        definition_goes: AtomicBool::new(false),
+        cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
+        creates: Mutex::default(),
         started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
@@ -299,6 +301,7 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
             world.directory_waker.wake_by(directory, late);
         }
         if changed.everything {
+            world.forget_setbacks(&world.claims().of_directory(&name));
             wake_contacts_of(&world, &name);
             continue;
         }

@@ -112,6 +112,10 @@ pub(super) enum Outcome {
 
 pub(super) fn outcome(view: &View<'_>, now: Timestamp) -> Outcome {
     let AddFate::Unanswered { since } = view.add else { return Outcome::NotMade };
+    if now < since {
+        // Written by a process whose clock was ahead: nothing that is seen before counts.
+        return Outcome::Wait(since);
+    }
     // A held contact of that name says nothing: a late list may show a name that its holder has
     // given up, while the contact that was made under it is not listed yet (A23).
     let candidates: Vec<&Entry> = view
@@ -190,18 +194,19 @@ pub(super) fn name_conflict(view: &View<'_>) -> Option<Finding> {
             "the contact of this name is being deleted with the MessageContact that holds it; this \
              one gets the name afterwards",
         )),
-        (Some(false), _, _) | (None, None, true) => Some(Finding::unmet(
+        // A rival that has just created the contact does not hold it yet.
+        (Some(false), _, _) | (None, _, true) => Some(Finding::unmet(
             Reason::NameClaimed,
             "another MessageContact of this directory holds this name; choose another name, or \
              delete the other object",
         )),
-        (None, Some(namesake), _) if namesake.exact => Some(Finding::unmet(
+        (None, Some(namesake), false) if namesake.exact => Some(Finding::unmet(
             Reason::NameTaken,
             "a contact of this name is in the directory already, and this version takes over no \
              contacts (`adoptionPolicy` is not acted upon); choose another name, or delete that \
              contact",
         )),
-        (None, Some(_), _) => Some(Finding::unmet(
+        (None, Some(_), false) => Some(Finding::unmet(
             Reason::NameTaken,
             "a contact is in the directory whose name differs from this one in letter case alone; \
              choose another name",

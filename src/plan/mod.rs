@@ -41,8 +41,9 @@ pub struct Input<'a> {
     pub uid: &'a Uid,
     /// The generation of the object's spec.
     pub generation: i64,
-    /// The generation that our status was made from; less than `generation` after a user's edit.
-    pub seen_generation: i64,
+    /// The last generation that was brought into sync; less than `generation` as long as a user's
+    /// edit is not in the cloud.
+    pub settled_generation: i64,
     /// Whether our finalizer stands on the object.
     pub finalizer: bool,
     /// What is wanted.
@@ -296,7 +297,7 @@ fn updating(message: &str) -> Finding {
 
 /// What a person has just asked for goes before what nobody waits for.
 fn urgency(input: &Input<'_>) -> Urgency {
-    let edited = input.generation != input.seen_generation;
+    let edited = input.generation != input.settled_generation;
     match input.desired {
         Desired::Absent { .. } => Urgency::Change,
         Desired::Present(_) | Desired::Blocked(_) if edited => Urgency::Change,

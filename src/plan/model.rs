@@ -499,7 +499,7 @@ struct Object {
     uid: Uid,
     spec: DesiredContact,
     generation: i64,
-    seen_generation: i64,
+    settled_generation: i64,
     finalizer: bool,
     deleting: Option<(Timestamp, Removal)>,
     stored: Recorded,
@@ -703,7 +703,7 @@ impl World {
         let input = Input {
             uid: &object.uid,
             generation: object.generation,
-            seen_generation: object.seen_generation,
+            settled_generation: object.settled_generation,
             finalizer: object.finalizer,
             desired: object.desired(),
             recorded: &recorded,
@@ -757,7 +757,7 @@ impl World {
                 if crash != Some(false) {
                     self.store(index, &record);
                     if let Some(object) = &mut self.objects[index] {
-                        object.seen_generation = object.generation;
+                        object.settled_generation = object.generation;
                     }
                 }
                 if crash.is_some() {
@@ -1059,7 +1059,7 @@ impl World {
                     uid: Uid(format!("uid-{}", self.uids)),
                     spec,
                     generation: 1,
-                    seen_generation: 0,
+                    settled_generation: 0,
                     finalizer: false,
                     deleting: None,
                     stored: Recorded::default(),

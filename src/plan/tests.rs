@@ -103,7 +103,7 @@ struct Situation {
     recorded: Recorded,
     finalizer: bool,
     generation: i64,
-    seen_generation: i64,
+    settled_generation: i64,
     closed: Option<Finding>,
     own: Option<Sight>,
     namesakes: Vec<Namesake>,
@@ -121,7 +121,7 @@ fn fresh() -> Situation {
         recorded: Recorded::default(),
         finalizer: true,
         generation: 3,
-        seen_generation: 3,
+        settled_generation: 3,
         closed: None,
         own: None,
         namesakes: Vec::new(),
@@ -201,7 +201,7 @@ fn planned(situation: &Situation) -> Plan {
         recorded,
         finalizer,
         generation,
-        seen_generation,
+        settled_generation,
         closed,
         own,
         namesakes,
@@ -227,7 +227,7 @@ fn planned(situation: &Situation) -> Plan {
     let input = Input {
         uid: &uid,
         generation: *generation,
-        seen_generation: *seen_generation,
+        settled_generation: *settled_generation,
         finalizer: *finalizer,
         desired: match want {
             Want::Present(spec) => Desired::Present(spec),
@@ -486,6 +486,16 @@ fn an_object_that_comes_first_is_let_go_first() {
     check(Situation { rival: true, ..fresh() }, expect!["NameClaimed=False, stalled"]);
 }
 
+/// Competitors were told `NameTaken` in the moment between the answer and the stored id.
+#[test]
+fn a_contact_that_a_rival_has_just_created_is_claimed() {
+    let namesakes = vec![namesake("c-new", SPEC_NAME, Holder::Nobody)];
+    check(
+        Situation { namesakes, rival: true, ..fresh() },
+        expect!["NameClaimed=False, stalled"],
+    );
+}
+
 #[test]
 fn a_contact_that_is_gone_is_created_again() {
     let own = Some(Sight::Gone);
@@ -673,6 +683,18 @@ fn absence_is_not_believed_before_a_minute_has_passed() {
         expect![[r#"
         OutcomeUnknown=False
         Relist"#]],
+    );
+}
+
+/// The directory was listed again and again until the clock had caught up.
+#[test]
+fn an_intent_of_a_clock_that_was_ahead_is_waited_for() {
+    let lists = Lists { last: Some(at(999)), before: Some(at(998)) };
+    check(
+        Situation { lists, ..intending(unanswered(1200)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        recheck: 1200"#]],
     );
 }
 
@@ -886,7 +908,7 @@ fn several_changes_go_in_one_call() {
         contact.message_types.clear();
     });
     check(
-        Situation { seen_generation: 2, ..situation },
+        Situation { settled_generation: 2, ..situation },
         expect![[r#"
         Updating=False
         Change: UpdateMessageContact c-ownownownownowno name=opsteam title=TechnicalDirector types={FaultMessage, SecurityMessage}
