@@ -271,6 +271,9 @@ async fn words_that_nobody_knows_are_shown_cut_and_put_right() {
     frozen["Mood"] = json!({ "of": [1, null] });
     let list = json!({ "TotalCount": 1, "Contacts": [frozen], "NextMood": 2 }).to_string();
     stand.simulator.fault(Fault::on("ListMessageContacts", raw(200, &[], list, false)));
+    // What a list shows soon after a Get is read before it is believed.
+    let one = json!({ "RequestId": "51A00000-0000-4000-8000-00000000000E", "Contact": frozen });
+    stand.simulator.fault(Fault::on("GetMessageContact", raw(200, &[], one.to_string(), false)));
     let object = stand.ask("words").await;
     assert_eq!(object.data["status"]["observed"]["status"], "Frozen");
     assert_eq!(condition_of(&object, "Ready")["reason"], "InSync");

@@ -361,8 +361,9 @@ impl Stand {
         let directories: Api<DynamicObject> = Api::all_with(client, &kind);
         let all = ListParams::default();
         let events = events.list(&all).await.unwrap().items;
-        let mut objects = contacts.list(&all).await.unwrap().items;
-        objects.extend(directories.get_opt(&self.directory).await.unwrap());
+        // A story may have taken the definitions out: nothing is left to be read then.
+        let mut objects = contacts.list(&all).await.map(|list| list.items).unwrap_or_default();
+        objects.extend(directories.get_opt(&self.directory).await.ok().flatten());
         let lines = |values: Vec<String>| values.join("\n");
         let conditions = objects.iter().flat_map(|object| {
             let conditions = object.data["status"]["conditions"].as_array().cloned();
