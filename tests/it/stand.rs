@@ -301,6 +301,13 @@ impl Stand {
         ask(&self.contacts(), object).await
     }
 
+    /// Waits until the operator has seen every change of contacts so far: a suspended object asks it
+    /// something behind them.
+    pub async fn all_seen(&self) {
+        self.apply("marker", "Markstein", json!({ "suspend": true })).await;
+        self.ask("marker").await;
+    }
+
     /// Asks for a list of the directory, and waits until that was handled. A list that came changes
     /// nothing about contacts that it shows as they were known.
     pub async fn relist(&self) -> DynamicObject {
