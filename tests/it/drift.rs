@@ -173,7 +173,7 @@ async fn somebody_who_changes_a_field_back_at_once_is_reported_and_not_fought() 
         stand.relist().await;
         stand.becomes("fought", "Ready", "DriftContested").await;
     };
-    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(outsider, contested) })
+    tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(outsider, contested) })
         .await
         .unwrap();
     stand.relist().await;
