@@ -176,7 +176,7 @@ async fn somebody_who_changes_a_field_back_at_once_is_reported_and_not_fought() 
         stand.ask_directory().await;
         stand.becomes("fought", "Ready", "DriftContested").await;
     };
-    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(outsider, contested) })
+    tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(outsider, contested) })
         .await
         .unwrap();
     stand.ask_directory().await;

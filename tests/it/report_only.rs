@@ -80,8 +80,9 @@ async fn a_write_that_waits_for_its_turn_is_not_made_any_more() {
         .await;
     let fields = json!({ "title": "CEO", "reconcilePolicy": "ReportOnly" });
     stand.apply("waiting", "Xiebin", fields).await;
-    stand.becomes("waiting", "Ready", "Drifted").await;
+    stand.all_seen().await;
     stand.simulator.release();
+    stand.becomes("waiting", "Ready", "Drifted").await;
     stand.ask("waiting").await;
     assert_eq!(stand.simulator.counts().writes, 1, "the contact was created, and no more");
     assert_eq!(stand.in_cloud(&id).title, "TechnicalDirector");

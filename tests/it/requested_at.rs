@@ -85,7 +85,7 @@ async fn a_refused_change_is_tried_again_when_asked_for() {
 async fn a_text_that_comes_during_a_refused_call_is_not_lost() {
     let stand = Stand::new().await;
     let id = stand.settled("timely", "Jinge", json!({})).await;
-    stand.simulator.latency(Duration::from_millis(1000));
+    stand.simulator.latency(Duration::from_secs(1));
     let refused = FaultKind::error(400, "InvalidParameter.Title");
     stand.simulator.fault(Fault::on("UpdateMessageContact", refused));
     stand.apply("timely", "Jinge", json!({ "title": "CEO" })).await;

@@ -476,6 +476,13 @@ impl Stand {
         object.data["status"]["contactId"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until the operator has seen every change of contacts so far: a suspended object asks it
+    /// something behind them.
+    pub async fn all_seen(&self) {
+        self.apply("marker", "Markstein", json!({ "suspend": true })).await;
+        self.ask("marker").await;
+    }
+
     /// Waits until a contact looks so.
     pub async fn sees(
         &self,

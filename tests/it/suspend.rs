@@ -83,9 +83,9 @@ async fn a_write_that_waits_for_its_turn_is_not_made_while_suspended() {
         .cloud(refused, |sim| (sim.counts().ended("ConcurrentCallNotSupported") > 0).then_some(()))
         .await;
     stand.apply("stopped", "Luocheng", json!({ "title": "CEO", "suspend": true })).await;
-    stand.becomes("stopped", "Synced", "Suspended").await;
+    stand.all_seen().await;
     stand.simulator.release();
-    stand.ask_directory().await;
+    stand.becomes("stopped", "Synced", "Suspended").await;
     stand.ask("stopped").await;
     assert_eq!(stand.in_cloud(&id).title, "TechnicalDirector");
     stand.apply("stopped", "Luocheng", json!({ "title": "CEO" })).await;

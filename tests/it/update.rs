@@ -143,12 +143,11 @@ async fn waits_for_its_owner(shown: Shown) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_number_is_taken_out_or_reported_and_never_tried_for_ever() {
-    join_all([
+    tokio::join!(
         a_number_is_taken_out(EmptyPhone::Clear, "InSync", [1, 2, 3, 4]),
         a_number_is_taken_out(EmptyPhone::Reject, "NotRemovable", [1, 3, 5, 5]),
         a_number_is_taken_out(EmptyPhone::Ignore, "NotRemovable", [2, 4, 6, 6]),
-    ])
-    .await;
+    );
 }
 
 /// `updates`: how many calls there were after each step.
