@@ -1,5 +1,7 @@
 //! Access keys from a Secret: used, exchanged and corrected without a restart.
 
+use std::time::{Duration, Instant};
+
 use directory_simulator::{Key, Options};
 use serde_json::{Value, json};
 
@@ -78,7 +80,9 @@ async fn refused_keys_are_told_and_corrected_ones_noticed() {
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 0);
 
     stand.apply_secret(&stand.directory, keys(FIRST)).await;
+    let corrected = Instant::now();
     stand.directory_becomes("Ready", "Connected").await;
+    assert!(corrected.elapsed() < Duration::from_secs(20), "{:?}", corrected.elapsed());
     stand.becomes("locked", "Ready", "InSync").await;
 }
 
