@@ -8,7 +8,7 @@ use crate::stand::Stand;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_applied_contact_is_created_and_reported() {
     let stand = Stand::new().await;
-    let mark = stand.audit.mark().unwrap();
+    let mark = stand.cluster.audit().mark().unwrap();
     stand.apply("oncall", "Zhang", json!({ "phoneNumber": "86-13800138000" })).await;
     let object = stand.becomes("oncall", "Ready", "InSync").await;
 
@@ -21,7 +21,7 @@ async fn an_applied_contact_is_created_and_reported() {
     assert!(status.get("creation").is_none(), "the intent is settled: {status}");
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
 
-    let writes = stand.audit.writes(mark, By::UserAgent("message-contact-operator"));
+    let writes = stand.cluster.audit().writes(mark, By::UserAgent("message-contact-operator"));
     let ours: Vec<_> = writes
         .unwrap()
         .into_iter()

@@ -10,9 +10,10 @@ use crate::stand::{self, PATIENCE, Stand};
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
     let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
-    stand::prepare(&own).await;
+    let own: &'static cluster::Cluster = Box::leak(Box::new(own));
+    stand::prepare(own).await;
     let operator = tokio::spawn(stand::run_operator(own.client(), Clock::system()));
-    let stand = Stand::on(&own, directory_simulator::Options::default()).await;
+    let stand = Stand::on(own, directory_simulator::Options::default()).await;
     stand.apply_directory(json!({})).await;
     stand.apply("keeper", "Bleibt", json!({})).await;
     stand.becomes("keeper", "Ready", "InSync").await;

@@ -5,9 +5,20 @@
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
 mod stand;
+mod privacy;
+mod process;
+mod proxy;
 
+mod busy;
+mod canary;
 mod create;
 mod definition_deleted;
+mod killed;
+mod lost_answers;
+mod server_errors;
+mod stops;
+mod throttled;
+mod validate;
 
 mod bad_input;
 mod delete;

@@ -6,9 +6,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use cluster::{Audit, Cluster};
-use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use cluster::Cluster;
+use directory_simulator::{
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, NewContact, Options, Simulator, Tree,
+};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -16,6 +18,8 @@ use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
 use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
+
+use crate::privacy::{self, Private};
 
 /// How long a story waits for anything. Generous: it only bounds a failure.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -49,12 +53,12 @@ pub async fn prepare(cluster: &Cluster) {
 
 /// The operator that all stories share: in this process, on a thread of its own.
 fn operator(cluster: &'static Cluster) {
+    privacy::listen();
     static RUNNING: OnceLock<()> = OnceLock::new();
     RUNNING.get_or_init(|| {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
+            runtime().block_on(async move {
                 let mut config = cluster.config();
                 config.headers.push((
                     http::header::USER_AGENT,
@@ -77,7 +81,7 @@ pub async fn run_operator(client: Client, clock: Clock) {
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
 }
 
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     match name {
         "ALIBABA_CLOUD_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET" => Some(ACCESS_KEY_SECRET.to_owned()),
@@ -107,12 +111,14 @@ pub async fn simulator(options: Options) -> Simulator {
 
 /// A story's own simulator, directory and namespace.
 pub struct Stand {
-    pub client: Client,
+    pub cluster: &'static Cluster,
     pub simulator: Simulator,
-    pub audit: Audit,
+    pub client: Client,
     pub namespace: String,
     /// The name of the `ResourceDirectory`.
     pub directory: String,
+    /// What must not be shown; values that go another way than [`Self::manifest`] are added here.
+    pub private: Private,
 }
 
 impl Stand {
@@ -137,12 +143,13 @@ impl Stand {
         Self::on(cluster, options).await
     }
 
-    /// On a cluster of the story's own, without an operator and without a `ResourceDirectory`.
-    pub async fn on(cluster: &Cluster, options: Options) -> Self {
+    /// As [`Self::unconnected`], on a cluster that is prepared and whose operator the story runs.
+    pub async fn on(cluster: &'static Cluster, options: Options) -> Self {
+        let private = Private::new();
         let simulator = simulator(options).await;
         let namespace = cluster.namespace("story").await.unwrap();
         let directory = namespace.clone();
-        Self { client: cluster.client(), audit: cluster.audit(), simulator, namespace, directory }
+        Self { cluster, simulator, client: cluster.client(), namespace, directory, private }
     }
 
     pub fn contacts(&self) -> Api<DynamicObject> {
@@ -179,8 +186,11 @@ impl Stand {
             "readyWhen": "Synced",
         });
         merge(&mut spec, fields);
-        json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact",
-            "metadata": { "name": object, "namespace": self.namespace }, "spec": spec })
+        let manifest = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+            "kind": "MessageContact",
+            "metadata": { "name": object, "namespace": self.namespace }, "spec": spec });
+        self.private.add_manifest(&manifest);
+        manifest
     }
 
     /// Applies a contact as `kubectl apply --server-side` does.
@@ -231,6 +241,30 @@ impl Stand {
         .await
         .unwrap()
     }
+
+    /// Deletes an object as a user; its finalizer keeps it for a while.
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Somebody else's contact, which nothing may touch. Returns its id.
+    pub fn stranger(&self, name: &str) -> String {
+        self.simulator.insert_contact(NewContact {
+            name: name.to_owned(),
+            email: format!("{}@example.com", name.to_lowercase()),
+            phone: None,
+            title: "Other".to_owned(),
+            message_types: vec!["BillMessage".to_owned()],
+            members: Vec::new(),
+            confirmed: true,
+        })
+    }
+
+    /// The operations that were called after a number of calls, in the order in which they ended.
+    pub fn actions_since(&self, number: u64) -> Vec<String> {
+        let calls = self.simulator.calls_since(number);
+        calls.into_iter().map(|call| call.action).collect()
+    }
 }
 
 impl Drop for Stand {
@@ -238,6 +272,10 @@ impl Drop for Stand {
         if !std::thread::panicking() {
             let most = self.simulator.counts().in_flight_max;
             assert!(most <= 1, "{most} calls were in flight at once in one directory");
+            // A runtime of its own: the test's may be about to end.
+            let look = || runtime().block_on(self.shown());
+            let shown = std::thread::scope(|scope| scope.spawn(look).join()).unwrap();
+            assert!(shown.is_empty(), "private values are shown:\n{}", shown.join("\n"));
         }
     }
 }
@@ -293,6 +331,64 @@ pub fn merge(into: &mut Value, fields: Value) {
     }
 }
 
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// What people can read of a story.
+pub struct Told {
+    /// The lines of all operators in this process since the story began, at the level trace.
+    pub log: String,
+    /// The Events of the story's namespace.
+    pub events: String,
+    /// The messages of all conditions.
+    pub conditions: String,
+    /// The statuses as a whole.
+    pub statuses: String,
+}
+
+impl Stand {
+    /// What people can read of this story now.
+    pub async fn told(&self) -> Told {
+        let client = self.cluster.client();
+        let of_kind = |kind| Api::namespaced_with(client.clone(), &self.namespace, &kind);
+        let events: Api<DynamicObject> =
+            of_kind(ApiResource::erase::<k8s_openapi::api::events::v1::Event>(&()));
+        let contacts: Api<DynamicObject> = of_kind(ApiResource::erase::<MessageContact>(&()));
+        let kind = ApiResource::erase::<ResourceDirectory>(&());
+        let directories: Api<DynamicObject> = Api::all_with(client, &kind);
+        let all = ListParams::default();
+        let events = events.list(&all).await.unwrap().items;
+        let mut objects = contacts.list(&all).await.unwrap().items;
+        objects.extend(directories.get_opt(&self.directory).await.unwrap());
+        let lines = |values: Vec<String>| values.join("\n");
+        let conditions = objects.iter().flat_map(|object| {
+            let conditions = object.data["status"]["conditions"].as_array().cloned();
+            conditions.unwrap_or_default().into_iter().map(|it| it["message"].to_string())
+        });
+        Told {
+            log: self.private.log(),
+            events: lines(events.iter().map(|event| event.data.to_string()).collect()),
+            conditions: lines(conditions.collect()),
+            statuses: lines(objects.iter().map(|it| it.data["status"].to_string()).collect()),
+        }
+    }
+
+    /// The places at which a private value of this story is shown.
+    pub async fn shown(&self) -> Vec<String> {
+        let Told { log, events, conditions, statuses } = self.told().await;
+        let for_nothing = [("log", &log), ("event", &events), ("status", &statuses)];
+        let for_names = [("log", &log), ("event", &events), ("condition", &conditions)];
+        let values = for_nothing.map(|(place, text)| (place, self.private.shown_in(text)));
+        let names = for_names.map(|(place, text)| (place, self.private.names_shown_in(text)));
+        let found = values.into_iter().chain(names);
+        found
+            .flat_map(|(place, lines)| lines.into_iter().map(move |line| format!("{place}: {line}")))
+            .collect()
+    }
+}
+
 impl Stand {
     /// Asks for a reconcile of a contact now and waits until it was handled: everything that was
     /// to happen has happened.
@@ -303,11 +399,6 @@ impl Stand {
     /// As [`Self::ask`], of the directory: all contacts are listed again.
     pub async fn ask_directory(&self) -> DynamicObject {
         ask(&self.directories(), &self.directory).await
-    }
-
-    /// Asks the apiserver to delete a contact's object.
-    pub async fn delete(&self, object: &str) {
-        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
     }
 
     /// The fields of a contact's object as they are now.
