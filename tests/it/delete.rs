@@ -32,7 +32,7 @@ fn names(stand: &Stand) -> Vec<String> {
     names
 }
 
-/// The parameter of every DeleteMessageContact so far.
+/// What every deletion so far said about the members.
 fn retained(stand: &Stand) -> Vec<Value> {
     let calls = stand.simulator.calls();
     let deletions = calls.iter().filter(|call| call.action == "DeleteMessageContact");

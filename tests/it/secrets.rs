@@ -16,6 +16,9 @@ async fn stand(keys: Value) -> Stand {
     let (access_key_id, access_key_secret) = (FIRST.0.to_owned(), FIRST.1.to_owned());
     let options = Options { access_key_id, access_key_secret, ..Options::default() };
     let stand = Stand::unconnected(options).await;
+    for hidden in [FIRST.0, FIRST.1, SECOND.0, SECOND.1] {
+        stand.private.add(hidden);
+    }
     stand.apply_secret(&stand.directory, keys).await;
     let secret_ref = json!({ "name": stand.directory });
     let credentials = json!({ "source": "Secret", "secretRef": secret_ref });
