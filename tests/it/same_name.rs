@@ -5,7 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::{Value, json};
 
-use crate::stand::{PATIENCE, Stand, apply, assert_stalled, becomes, condition_of, message_of};
+use crate::stand::{
+    PATIENCE, Stand, apply, assert_stalled, becomes, cluster, condition_of, message_of,
+};
 
 /// Waits for the next second: creation times are whole ones.
 async fn a_second_later(than: &DynamicObject) {
@@ -94,7 +96,7 @@ async fn a_claimant_waits_while_the_holder_is_being_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_moves_to_another_namespace() {
     let stand = Stand::new().await;
-    let target = stand.cluster.namespace("target").await.unwrap();
+    let target = cluster().await.namespace("target").await.unwrap();
     let manifest = stand.manifest("mover", "Sunshuao", json!({}));
     apply(&stand.contacts(), &manifest).await.unwrap();
     stand.becomes("mover", "Ready", "InSync").await;
@@ -125,7 +127,7 @@ async fn an_object_that_may_not_act_claims_no_name() {
     let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": stand.namespace } });
     stand.apply_directory(json!({ "namespaces": own })).await;
     stand.directory_becomes("Ready", "Connected").await;
-    let outside = stand.cluster.namespace("outside").await.unwrap();
+    let outside = cluster().await.namespace("outside").await.unwrap();
     let from_secret = json!({ "secretKeyRef": { "name": "absent", "key": "email" } });
     let cases: [(&str, &str, &str, Value); 4] = [
         ("asleep", "Tianji", "Suspended", json!({ "suspend": true })),
