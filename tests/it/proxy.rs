@@ -31,13 +31,21 @@ struct Hold {
     path: String,
     skip: u32,
     side: Side,
+    bell: Arc<Bell>,
+}
+
+/// Rings when a request is held, and when it may go on. One for each hold: a ring that nobody heard,
+/// because its caller was killed, must not open the next.
+#[derive(Default)]
+struct Bell {
+    reached: Notify,
+    opened: Notify,
 }
 
 #[derive(Default)]
 struct Gate {
     hold: Mutex<Option<Hold>>,
-    reached: Notify,
-    opened: Notify,
+    bell: Mutex<Arc<Bell>>,
 }
 
 /// A running proxy; ends when dropped.
@@ -66,27 +74,35 @@ impl Proxy {
 
     /// Holds one write to a path that has this text in it, after the first `skip` of them.
     pub fn hold_write(&self, path: &str, skip: u32, side: Side) {
-        self.hold(Hold { writes: true, path: path.to_owned(), skip, side });
+        self.hold(true, path, skip, side);
     }
 
     /// Holds the first read of a path that has this text in it until [`Self::open`].
     pub fn hold_read(&self, path: &str) {
-        self.hold(Hold { writes: false, path: path.to_owned(), skip: 0, side: Side::Before });
+        self.hold(false, path, 0, Side::Before);
     }
 
-    fn hold(&self, hold: Hold) {
+    fn hold(&self, writes: bool, path: &str, skip: u32, side: Side) {
+        let bell = Arc::<Bell>::default();
+        *self.gate.bell.lock().unwrap() = Arc::clone(&bell);
+        let hold = Hold { writes, path: path.to_owned(), skip, side, bell };
         *self.gate.hold.lock().unwrap() = Some(hold);
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.gate.bell.lock().unwrap())
     }
 
     /// Waits until a request is held.
     pub async fn reached(&self) {
-        let held = self.gate.reached.notified();
+        let bell = self.bell();
+        let held = bell.reached.notified();
         tokio::time::timeout(crate::stand::PATIENCE, held).await.expect("no request was held");
     }
 
-    /// Lets the held request go on.
+    /// Lets the held request go on. Until then it waits, or ends with its caller's connection.
     pub fn open(&self) {
-        self.gate.opened.notify_one();
+        self.bell().opened.notify_one();
     }
 }
 
@@ -100,16 +116,16 @@ async fn forward(
     State((client, gate)): State<(Client, Arc<Gate>)>,
     request: Request,
 ) -> Response<Body> {
-    let side = gate.take(&request);
-    if side == Some(Side::Before) {
-        gate.hold_here().await;
+    let held = gate.take(&request);
+    if let Some((Side::Before, bell)) = &held {
+        bell.hold_here().await;
     }
     let answer = match send(&client, request).await {
         Ok(answer) => answer,
         Err(error) => Response::builder().status(502).body(Body::from(error)).unwrap(),
     };
-    if side == Some(Side::After) {
-        gate.hold_here().await;
+    if let Some((Side::After, bell)) = &held {
+        bell.hold_here().await;
     }
     answer
 }
@@ -127,7 +143,7 @@ async fn send(client: &Client, request: Request) -> Result<Response<Body>, Strin
 }
 
 impl Gate {
-    fn take(&self, request: &Request) -> Option<Side> {
+    fn take(&self, request: &Request) -> Option<(Side, Arc<Bell>)> {
         let mut waiting = self.hold.lock().unwrap();
         let hold = waiting.as_mut()?;
         let reads = [Method::GET, Method::HEAD].contains(request.method());
@@ -138,9 +154,11 @@ impl Gate {
             hold.skip -= 1;
             return None;
         }
-        waiting.take().map(|hold| hold.side)
+        waiting.take().map(|hold| (hold.side, hold.bell))
     }
+}
 
+impl Bell {
     async fn hold_here(&self) {
         self.reached.notify_one();
         self.opened.notified().await;
