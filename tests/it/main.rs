@@ -9,6 +9,7 @@ mod stand;
 
 mod canary;
 mod create;
+mod rest;
 mod validate;
 
 mod architecture;
