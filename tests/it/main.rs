@@ -24,6 +24,7 @@ mod name_taken;
 mod not_green_early;
 mod report_only;
 mod requested_at;
+mod rest;
 mod same_name;
 mod secrets;
 mod server_errors;
