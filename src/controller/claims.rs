@@ -192,3 +192,98 @@ fn take_out<K: Eq + Hash + Clone>(index: &mut HashMap<K, BTreeSet<Uid>>, key: &K
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> Uid {
+        Uid(format!("{name}-uid"))
+    }
+
+    fn object(name: &str) -> Contact {
+        ObjectRef::new(name).within("team-a")
+    }
+
+    fn claim(name: &str, wants: &str) -> Claim {
+        Claim {
+            object: object(name),
+            holds: None,
+            directory: "main".to_owned(),
+            wants: ContactName::parse(wants).expect("it is a name"),
+            intent: None,
+            generation: Some(1),
+            deleting: false,
+        }
+    }
+
+    fn held() -> (DirectoryId, ContactId) {
+        (DirectoryId("rd-3G".to_owned()), ContactId("c-8".to_owned()))
+    }
+
+    /// Two that want one name, and one that wants another.
+    fn rivals() -> Claims {
+        let mut claims = Claims::default();
+        claims.set(&uid("older"), claim("older", "Baiqi"));
+        claims.set(&uid("younger"), claim("younger", "BAIQI"));
+        claims.set(&uid("near"), claim("near", "Baiqia"));
+        claims
+    }
+
+    #[test]
+    fn a_rival_is_told_when_a_claim_may_count_no_longer() {
+        let same = claim("older", "Baiqi");
+        assert_eq!(rivals().set(&uid("older"), same.clone()), []);
+        let changed = [
+            Claim { generation: Some(2), ..same.clone() },
+            Claim { deleting: true, ..same.clone() },
+            Claim { holds: Some(held()), ..same.clone() },
+            claim("older", "Lianpo"),
+        ];
+        for changed in changed {
+            let told = rivals().set(&uid("older"), changed.clone());
+            assert!(told.contains(&object("younger")), "{changed:?}");
+            assert!(
+                !told.contains(&object("near")) && !told.contains(&object("older")),
+                "{told:?}"
+            );
+        }
+        assert_eq!(rivals().remove(&uid("older")), [object("younger")]);
+    }
+
+    #[test]
+    fn a_namespace_concerns_who_is_in_it_and_their_rivals() {
+        let mut claims = rivals();
+        let elsewhere = ObjectRef::new("older").within("team-b");
+        claims.set(&uid("older"), Claim { object: elsewhere.clone(), ..claim("older", "Baiqi") });
+        let concerned = claims.concerned_by_namespace("team-b");
+        assert_eq!(concerned, HashSet::from([elsewhere.clone(), object("younger")]));
+        claims.remove(&uid("near"));
+        let concerned = claims.concerned_by_namespace("team-a");
+        assert_eq!(concerned, HashSet::from([elsewhere, object("younger")]));
+        assert!(claims.concerned_by_namespace("team-c").is_empty());
+    }
+
+    #[test]
+    fn a_contact_is_held_once_it_is_set_aside_and_until_its_object_is_gone() {
+        let ((directory, contact), mut claims) = (held(), rivals());
+        assert!(!claims.is_held(&directory, &contact));
+        assert!(claims.reserve(&directory, &contact, &uid("older")));
+        assert!(!claims.reserve(&directory, &contact, &uid("younger")));
+        assert!(claims.is_held(&directory, &contact));
+        claims.set(&uid("older"), Claim { generation: Some(2), ..claim("older", "Baiqi") });
+        assert!(claims.is_held(&directory, &contact), "it stays set aside");
+        claims.remove(&uid("older"));
+        assert!(!claims.is_held(&directory, &contact));
+        // A pass may come to its end after its object.
+        assert!(!claims.reserve(&directory, &contact, &uid("older")));
+        assert!(!claims.is_held(&directory, &contact));
+
+        let holding = Claim { holds: Some(held()), ..claim("younger", "Baiqi") };
+        claims.set(&uid("younger"), holding);
+        assert!(claims.is_held(&directory, &contact));
+        assert!(!claims.is_held(&directory, &ContactId("c-9".to_owned())));
+        claims.remove(&uid("younger"));
+        assert!(!claims.is_held(&directory, &contact) && !claims.knows(&uid("younger")));
+    }
+}
