@@ -1,6 +1,6 @@
 //! All reads: what one pass over an object is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
@@ -137,12 +137,26 @@ impl World {
     /// Changes what this process remembers of an object.
     pub(super) fn remember(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
         change(self.memory().entry(uid.clone()).or_default());
+        // A call may end after its object is gone: nothing would forget it a second time.
+        if !self.claims().knows(uid) {
+            self.memory().remove(uid);
+        }
     }
 
-    /// Forgets an object that is gone.
-    pub(super) fn forget(&self, uid: &Uid) {
+    /// Takes the newest known version of an object into the index. Returns who may be concerned.
+    /// The index is locked before the version is looked up: whoever comes last knows the newest,
+    /// and an object that has left the store does not come back.
+    pub(super) fn index(&self, key: &Contact) -> Vec<Contact> {
+        let mut claims = self.claims_mut();
+        let Some(object) = self.object(key) else { return Vec::new() };
+        claims.set(&uid_of(&object), claim_of(&object))
+    }
+
+    /// Forgets an object that has left the store. Returns who may be concerned.
+    pub(super) fn forget(&self, uid: &Uid) -> Vec<Contact> {
+        let concerned = self.claims_mut().remove(uid);
         self.memory().remove(uid);
-        self.claims_mut().unreserve(uid);
+        concerned
     }
 
     /// The object as it was last stored: what the watch brought, or our own newer write.
@@ -396,7 +410,7 @@ impl World {
 }
 
 /// What an object holds and wants, for the index.
-pub(super) fn claim_of(object: &MessageContact) -> Claim {
+fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
@@ -404,6 +418,8 @@ pub(super) fn claim_of(object: &MessageContact) -> Claim {
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
         intent: recorded.creation.map(|intent| intent.name),
+        generation: object.metadata.generation,
+        deleting: object.metadata.deletion_timestamp.is_some(),
     }
 }
 
@@ -498,6 +514,3 @@ fn not_admitted(directory: &str, environment: &Environment) -> Finding {
         ),
     )
 }
-
-/// What is known of a namespace's labels, for noticing a change of them.
-pub(super) type Labels = BTreeMap<String, String>;

@@ -17,7 +17,7 @@ use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Credentials, Directory, Health};
 use crate::domain::access::AccessKeys;
 use crate::domain::call::FailureClass;
-use crate::domain::contact::{ContactId, ContactName, ContactStatus, Uid};
+use crate::domain::contact::{ContactId, ContactName, ContactStatus};
 use crate::domain::directory::{CredentialSource, DesiredDirectory};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
@@ -261,14 +261,13 @@ async fn report(
 
 /// How many contacts there are, and which of them no object holds.
 fn inventory(world: &World, snapshot: &Snapshot) -> (ContactCounts, Vec<(ContactId, ContactName)>) {
-    let nobody = Uid(String::new());
     let claims = world.claims();
     let mut unmanaged = Vec::new();
     let mut verified = 0;
     for contact in snapshot.contacts() {
-        let held = snapshot.identity().is_some_and(|identity| {
-            !claims.holders(&identity.directory_id, &contact.id, &nobody).is_empty()
-        });
+        let held = snapshot
+            .identity()
+            .is_some_and(|identity| claims.is_held(&identity.directory_id, &contact.id));
         if !held {
             unmanaged.push((contact.id.clone(), contact.name.clone()));
         }

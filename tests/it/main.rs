@@ -22,6 +22,7 @@ mod killed;
 mod lost_answers;
 mod name_taken;
 mod not_green_early;
+mod relists;
 mod report_only;
 mod requested_at;
 mod rest;

@@ -10,7 +10,7 @@ use crate::stand::{
 };
 
 /// Waits for the next second: creation times are whole ones.
-async fn a_second_later(than: &DynamicObject) {
+pub async fn a_second_later(than: &DynamicObject) {
     let created = than.metadata.creation_timestamp.clone().unwrap().0;
     cluster::wait_for(PATIENCE, "the next second", || async {
         let now = Timestamp::now().as_second();
@@ -182,4 +182,25 @@ async fn a_claimant_goes_on_when_the_older_one_stops_acting() {
     let object = stand.becomes("next", "Ready", "InSync").await;
     assert!(condition_of(&object, "Stalled").is_null());
     assert_eq!(emails(&stand, "Weiwuji"), ["next@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimant_goes_on_when_the_older_ones_namespace_is_let_in_no_longer() {
+    let allowed = json!({ "matchLabels": { "contacts": "allowed" } });
+    let stand = Stand::with(Options::default(), json!({ "namespaces": allowed })).await;
+    stand.label_namespace(json!({ "contacts": "allowed" })).await;
+    let outside = Stand::unconnected(Options::default()).await;
+    outside.label_namespace(json!({ "contacts": "allowed" })).await;
+    // The cloud refuses it, and it keeps its turn.
+    let mut manifest = stand.manifest("stuck", "Fanju", json!({ "phoneNumber": "999-13800138013" }));
+    manifest["metadata"]["namespace"] = json!(outside.namespace);
+    let older = apply(&outside.contacts(), &manifest).await.unwrap();
+    becomes(&outside.contacts(), "stuck", "Synced", "InvalidContact").await;
+    a_second_later(&older).await;
+    stand.apply("next", "Fanju", json!({})).await;
+    stand.becomes("next", "Synced", "NameClaimed").await;
+
+    outside.label_namespace(json!({ "contacts": "refused" })).await;
+    stand.becomes("next", "Ready", "InSync").await;
+    assert_eq!(emails(&stand, "Fanju"), ["next@example.com"]);
 }
