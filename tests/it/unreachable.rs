@@ -211,26 +211,29 @@ async fn a_directory_that_goes_on_awaits_the_call_that_was_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_objects_for_one_directory_the_second_waits_for_the_first() {
-    let stand = Stand::with(Options::default(), json!({ "pollInterval": "5m" })).await;
+    let mut stand = Stand::with(Options::default(), json!({ "pollInterval": "5m" })).await;
     stand.settled("first", "Ximenbao", json!({})).await;
-    let second = Stand { directory: format!("{}-second", stand.directory), ..stand.twin() };
-    second.apply_directory(json!({})).await;
-    let object = second.directory_becomes("Ready", "DuplicateDirectory").await;
-    let message = message_of(&object, "Ready");
-    assert!(message.contains(&format!("`{}`", stand.directory)), "{message}");
     let of_first = stand.object_of_directory().await;
+    let first = stand.directory.clone();
+    stand.directory = format!("{first}-second");
+    stand.apply_directory(json!({})).await;
+    let object = stand.directory_becomes("Ready", "DuplicateDirectory").await;
+    let message = message_of(&object, "Ready");
+    assert!(message.contains(&format!("`{first}`")), "{message}");
     assert_eq!(object.data["status"]["directoryId"], of_first.data["status"]["directoryId"]);
-    second.apply("second", "Liangqiu", json!({})).await;
-    second.becomes("second", "Synced", "DirectoryNotReady").await;
-    second.ask("second").await;
-    second.ask_directory().await;
+    stand.apply("second", "Liangqiu", json!({})).await;
+    stand.becomes("second", "Synced", "DirectoryNotReady").await;
+    stand.ask("second").await;
+    stand.ask_directory().await;
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
-    stand.apply("first", "Ximenbao", json!({ "title": "CEO" })).await;
+    let to_first = json!({ "directoryRef": { "name": first }, "title": "CEO" });
+    stand.apply("first", "Ximenbao", to_first).await;
     stand.becomes("first", "Ready", "InSync").await;
+    assert_eq!(stand.simulator.counts().of("UpdateMessageContact"), 1);
 
-    stand.directories().delete(&stand.directory, &DeleteParams::default()).await.unwrap();
-    second.directory_becomes("Ready", "Connected").await;
-    second.becomes("second", "Ready", "InSync").await;
+    stand.directories().delete(&first, &DeleteParams::default()).await.unwrap();
+    stand.directory_becomes("Ready", "Connected").await;
+    stand.becomes("second", "Ready", "InSync").await;
     stand.becomes("first", "Synced", "DirectoryNotFound").await;
     assert_eq!(stand.simulator.state().contacts.len(), 2);
 }
