@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::report::{Interrupted, within};
@@ -25,7 +25,9 @@ use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
-use crate::plan::{self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View};
+use crate::plan::{
+    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+};
 
 /// Everything that the controllers share.
 pub struct World {
@@ -399,9 +401,9 @@ impl World {
             let namespace = object.namespace().unwrap_or_default();
             spec.is_ok_and(|spec| self.admits(&spec, &namespace))
         });
-        let enforced = parse::contact(&object.spec).is_ok_and(
-            |wanted: DesiredContact| wanted.mode == crate::domain::contact::Mode::Enforce,
-        );
+        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
+            wanted.mode == crate::domain::contact::Mode::Enforce
+        });
         admitted
             && enforced
             && object.spec.suspend != Some(true)
@@ -500,7 +502,10 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
 }
 
 fn suspended() -> Finding {
-    Finding::unmet(Reason::Suspended, "`suspend` is set; nothing is read or written for this object")
+    Finding::unmet(
+        Reason::Suspended,
+        "`suspend` is set; nothing is read or written for this object",
+    )
 }
 
 fn not_admitted(directory: &str, environment: &Environment) -> Finding {

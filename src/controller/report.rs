@@ -81,7 +81,8 @@ pub(super) fn says_in_sync(judgement: &Judgement) -> bool {
     let status = status_of(&judgement.object);
     let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
     synced.is_some_and(|synced| {
-        synced.status == "True" && synced.observed_generation == judgement.object.metadata.generation
+        synced.status == "True"
+            && synced.observed_generation == judgement.object.metadata.generation
     })
 }
 

@@ -224,7 +224,8 @@ impl<T> Lane<T> {
         let poll_waits = !self.classes[Priority::Poll.index()].is_empty();
         if self.first.is_empty() && poll_waits && self.held_end(now) > now {
             let class = Some(Priority::Poll);
-            return self.grant(Some(Pick { class, aged: true, passed_over: self.passed_over }), now);
+            return self
+                .grant(Some(Pick { class, aged: true, passed_over: self.passed_over }), now);
         }
         self.grant(self.pick(), now)
     }
@@ -314,8 +315,8 @@ impl<T> Lane<T> {
             Refusal::Throttled { hint } => self.pause_for_rate(hint, now, jitter),
         };
         let Granted { item, place: Place { class, arrival, refused_since, passed_over } } = granted;
-        let by_holder = refusal == Refusal::Conflict
-            && !matches!(class, None | Some(Priority::Poll));
+        let by_holder =
+            refusal == Refusal::Conflict && !matches!(class, None | Some(Priority::Poll));
         if by_holder {
             self.held_until = Some(until.max(self.held_end(now)));
         } else {

@@ -4,10 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
-mod stand;
 mod privacy;
 mod process;
 mod proxy;
+mod stand;
 
 mod bad_input;
 mod busy;

@@ -192,7 +192,8 @@ async fn a_claimant_goes_on_when_the_older_ones_namespace_is_let_in_no_longer() 
     let outside = Stand::unconnected(Options::default()).await;
     outside.label_namespace(json!({ "contacts": "allowed" })).await;
     // The cloud refuses it, and it keeps its turn.
-    let mut manifest = stand.manifest("stuck", "Fanju", json!({ "phoneNumber": "999-13800138013" }));
+    let mut manifest =
+        stand.manifest("stuck", "Fanju", json!({ "phoneNumber": "999-13800138013" }));
     manifest["metadata"]["namespace"] = json!(outside.namespace);
     let older = apply(&outside.contacts(), &manifest).await.unwrap();
     becomes(&outside.contacts(), "stuck", "Synced", "InvalidContact").await;

@@ -1,8 +1,8 @@
 //! What every story stands on: the cluster and the operator that all share, and a simulator, a
 //! `ResourceDirectory` and a namespace of its own.
 
-use std::net::SocketAddr;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
