@@ -40,7 +40,7 @@ const SENT_WITHIN: Duration = Duration::from_secs(30);
 /// Longest silence of the apiserver within an answer. A watch may be silent until the apiserver ends
 /// it, which kube asks for after 290 s, and kube's own patience with it is 295 s; one that is cut
 /// before would be begun again and again. For other requests this is only the last resort.
-const SILENT_FOR_MAX: Duration = Duration::from_secs(300);
+const SILENT_FOR_MAX: Duration = Duration::from_mins(5);
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use futures::channel::mpsc;
 use futures::channel::oneshot;
 use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{self, applier};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -64,7 +66,7 @@ pub async fn run(
     let (registry, changes) = Registry::new(clock.clone());
     let started_at = clock.now();
     let world = Arc::new(World {
-        client: client.clone(),
+        client,
         clock,
         environment,
         hash_key,
@@ -83,40 +85,8 @@ pub async fn run(
 
     let mut background = JoinSet::new();
     let (indexed, contacts_indexed) = oneshot::channel();
-    let config = watcher::Config::default;
-    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(report::slim)
-        .reflect(contact_writer);
-    background.spawn(watch_contacts(
-        Arc::clone(&world),
-        logged(contact_events, "MessageContact"),
-        indexed,
-    ));
-    let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(directory_writer);
-    background.spawn(watch_directories(
-        Arc::clone(&world),
-        logged(directory_events, "ResourceDirectory"),
-    ));
-    let namespace_events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(namespace_writer);
-    background.spawn(watch_namespaces(Arc::clone(&world), logged(namespace_events, "Namespace")));
-    background.spawn(watch_changes(Arc::clone(&world), changes));
-    for ring in [true, false] {
-        let world = Arc::clone(&world);
-        background.spawn(async move {
-            if ring {
-                world.contact_waker.ring(&world.clock).await;
-            } else {
-                world.directory_waker.ring(&world.clock).await;
-            }
-        });
-    }
+    let writers = (contact_writer, directory_writer, namespace_writer);
+    watch(&mut background, &world, writers, indexed, changes);
 
     // Nothing is decided before everything that could forbid it was seen once.
     let listed = async {
@@ -138,37 +108,87 @@ pub async fn run(
             namespaces = namespaces.len(),
             "everything was listed; the controllers begin"
         );
-        let passes = futures::future::join(
-            drain(applier(
-                |object, world| Box::pin(resource_directory::reconcile(object, world)),
-                resource_directory::interrupted,
-                Arc::clone(&world),
-                directories,
-                requests(directory_queue),
-                controller::Config::default(),
-            )),
-            drain(applier(
-                |object, world| Box::pin(message_contact::reconcile(object, world)),
-                message_contact::interrupted,
-                Arc::clone(&world),
-                contacts,
-                requests(contact_queue),
-                controller::Config::default(),
-            )),
-        );
-        let mut passes = std::pin::pin!(passes);
-        tokio::select! {
-            _ = &mut passes => {}
-            () = &mut shutdown => {
-                tracing::info!("stopping: calls in flight are awaited, no other begins");
-                world.contact_waker.close();
-                world.directory_waker.close();
-                // Jobs that wait in a lane are told, so that the passes come to their end.
-                tokio::join!(world.registry.close(), passes);
-            }
-        }
+        walk(&world, contact_queue, directory_queue, shutdown).await;
     }
     background.shutdown().await;
+}
+
+/// Where the watches write what they see.
+type Writers =
+    (Writer<MessageContact>, Writer<ResourceDirectory>, Writer<PartialObjectMeta<Namespace>>);
+
+/// Starts what fills the stores, the index and the queues.
+fn watch(
+    background: &mut JoinSet<()>,
+    world: &Arc<World>,
+    (contacts, directories, namespaces): Writers,
+    indexed: oneshot::Sender<()>,
+    changes: Changes,
+) {
+    let client = &world.client;
+    let config = watcher::Config::default;
+    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(report::slim)
+        .reflect(contacts);
+    let contact_events = logged(contact_events, "MessageContact");
+    background.spawn(watch_contacts(Arc::clone(world), contact_events, indexed));
+    let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(directories);
+    let directory_events = logged(directory_events, "ResourceDirectory");
+    background.spawn(watch_directories(Arc::clone(world), directory_events));
+    let all_namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+    let namespace_events = watcher(all_namespaces, config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(namespaces);
+    let namespace_events = logged(namespace_events, "Namespace");
+    background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
+    background.spawn(watch_changes(Arc::clone(world), changes));
+    let ringing = Arc::clone(world);
+    background.spawn(async move { ringing.contact_waker.ring(&ringing.clock).await });
+    let ringing = Arc::clone(world);
+    background.spawn(async move { ringing.directory_waker.ring(&ringing.clock).await });
+}
+
+/// Drives the passes until `shutdown` ends, and those that have begun to their end.
+async fn walk(
+    world: &Arc<World>,
+    contact_queue: mpsc::UnboundedReceiver<Contact>,
+    directory_queue: mpsc::UnboundedReceiver<ObjectRef<ResourceDirectory>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let passes = futures::future::join(
+        drain(applier(
+            |object, world| Box::pin(resource_directory::reconcile(object, world)),
+            resource_directory::interrupted,
+            Arc::clone(world),
+            world.directories.clone(),
+            requests(directory_queue),
+            controller::Config::default(),
+        )),
+        drain(applier(
+            |object, world| Box::pin(message_contact::reconcile(object, world)),
+            message_contact::interrupted,
+            Arc::clone(world),
+            world.contacts.clone(),
+            requests(contact_queue),
+            controller::Config::default(),
+        )),
+    );
+    let mut passes = std::pin::pin!(passes);
+    tokio::select! {
+        _ = &mut passes => {}
+        () = shutdown => {
+            tracing::info!("stopping: calls in flight are awaited, no other begins");
+            world.contact_waker.close();
+            world.directory_waker.close();
+            // Jobs that wait in a lane are told, so that the passes come to their end.
+            tokio::join!(world.registry.close(), passes);
+        }
+    }
 }
 
 /// Drives the passes; how each one ended was reported already.

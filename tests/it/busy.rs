@@ -129,7 +129,7 @@ async fn a_list_that_is_refused_as_busy_does_not_make_the_directory_unreachable(
     let ask = json!({ "metadata": { "annotations": { "message-contacts.dev/requestedAt": "a" } } });
     let patch = kube::api::Patch::Merge(&ask);
     let directories = stand.directories();
-    directories.patch(&stand.directory, &Default::default(), &patch).await.unwrap();
+    directories.patch(&stand.directory, &kube::api::PatchParams::default(), &patch).await.unwrap();
     let look = |it: &directory_simulator::Simulator| {
         (it.counts().of("ListMessageContacts") >= lists + 3).then_some(())
     };

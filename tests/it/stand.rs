@@ -54,8 +54,8 @@ pub async fn prepare(cluster: &Cluster) {
 
 /// The operator that all stories share: in this process, on a thread of its own.
 fn operator(cluster: &'static Cluster) {
-    privacy::listen();
     static RUNNING: OnceLock<()> = OnceLock::new();
+    privacy::listen();
     RUNNING.get_or_init(|| {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
