@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use directory_simulator::Options;
 use directory_simulator::switches::Overlap;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, condition_of};
@@ -127,9 +128,9 @@ async fn a_list_that_is_refused_as_busy_does_not_make_the_directory_unreachable(
     stand.simulator.hold();
     let lists = stand.simulator.counts().of("ListMessageContacts");
     let ask = json!({ "metadata": { "annotations": { "message-contacts.dev/requestedAt": "a" } } });
-    let patch = kube::api::Patch::Merge(&ask);
+    let patch = Patch::Merge(&ask);
     let directories = stand.directories();
-    directories.patch(&stand.directory, &kube::api::PatchParams::default(), &patch).await.unwrap();
+    directories.patch(&stand.directory, &PatchParams::default(), &patch).await.unwrap();
     let look = |it: &directory_simulator::Simulator| {
         (it.counts().of("ListMessageContacts") >= lists + 3).then_some(())
     };
@@ -164,7 +165,7 @@ async fn a_batch_gets_through_a_directory_that_is_held_a_third_of_the_time() {
     }
     let counts = stand.simulator.counts();
     let refused = counts.ended(REFUSED);
-    println!("{refused} of {} calls were refused", counts.calls);
+    eprintln!("{refused} of {} calls were refused", counts.calls);
     assert_eq!(counts.writes, BATCH as u64);
     assert_eq!(counts.of("AddMessageContact"), BATCH as u64 + refused);
     assert!(refused * 4 <= BATCH as u64, "{refused} refusals for {BATCH} contacts");

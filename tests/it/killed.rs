@@ -166,7 +166,7 @@ async fn an_operator_that_is_killed_at_any_point_leaves_no_duplicate_and_no_orph
         // A call that outlived its caller is no overlap of a living one.
         stand.simulator.reset_counts();
     }
-    println!("{} kill points", victims.len());
+    eprintln!("{} kill points", victims.len());
     operator.kill();
 }
 

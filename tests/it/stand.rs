@@ -28,9 +28,22 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
 
-/// Simulators listen in this range, below the ports that the system gives away: the operator's
-/// allow list is fixed when it starts.
-const PORTS: std::ops::Range<u16> = 32_000..32_400;
+/// Simulators listen below the ports that the system gives away, as the operator's allow list is
+/// fixed when it starts.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// So many of them belong to one process.
+const PORTS_EACH: u16 = 800;
+
+/// The ports of this process, which it never gives back: the operator of another one still asks at
+/// those where that one's stories have ended, with the same keys, and would work in our directories.
+fn ports() -> std::ops::Range<u16> {
+    static OURS: OnceLock<(u16, std::net::TcpListener)> = OnceLock::new();
+    let claim = |port: u16| Some((port, std::net::TcpListener::bind(("127.0.0.1", port)).ok()?));
+    let take = || PORTS.step_by(PORTS_EACH.into()).find_map(claim).expect("too many test processes");
+    let (claimed, _) = OURS.get_or_init(take);
+    claimed + 1..claimed + PORTS_EACH
+}
 
 /// The cluster with our definitions and the operator's namespace in it; one a process.
 pub async fn cluster() -> &'static Cluster {
@@ -75,7 +88,7 @@ fn operator(cluster: &'static Cluster) {
 
 /// Runs the controllers in this process until the future is dropped.
 pub async fn run_operator(client: Client, clock: Clock) {
-    let allow_list = PORTS.map(|port| format!("http://127.0.0.1:{port}")).collect();
+    let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
     let hash_key = HashKey::new([7; HashKey::BYTES]);
     let never = std::future::pending();
@@ -93,15 +106,15 @@ pub fn environment(name: &str) -> Option<String> {
 /// A simulator whose endpoint is on the operators' allow list.
 pub async fn simulator(options: Options) -> Simulator {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let taken = u16::try_from(std::process::id() % 200).unwrap();
     let mut options = options;
-    if options.tree == Tree::default() {
-        // Contacts of two directories may have the same id, two directories never.
+    let ports = ports();
+    for _ in ports.clone() {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        options.tree.directory_id = format!("rd-story{number}");
-    }
-    for _ in PORTS {
-        let port = PORTS.start + (taken + NEXT.fetch_add(1, Ordering::Relaxed)) % 400;
+        if options.tree == Tree::default() {
+            // Contacts of two directories may have the same id, two directories never.
+            options.tree.directory_id = format!("rd-story{number}");
+        }
+        let port = ports.start + number % (PORTS_EACH - 1);
         let listen = SocketAddr::from(([127, 0, 0, 1], port));
         if let Ok(simulator) = Simulator::start(Options { listen, ..options.clone() }).await {
             return simulator;

@@ -138,7 +138,7 @@ async fn a_limit_is_found_with_few_refusals() {
     }
     let counts = stand.simulator.counts();
     let refused = counts.ended("Throttling.User");
-    println!("{refused} of {} calls were refused", counts.calls);
+    eprintln!("{refused} of {} calls were refused", counts.calls);
     assert_eq!(counts.writes, BATCH as u64);
     assert!(refused >= 1, "the limit was never reached");
     assert!(refused * 10 <= BATCH as u64, "{refused} refusals for {BATCH} contacts");
