@@ -48,7 +48,9 @@ pub struct Options {
     #[arg(long, env = "MCO_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 
-    /// What is logged: a level, or a list of `target=level`.
+    /// What is logged: a level, or a list of `target=level` with targets such as
+    /// `message_contact_operator::cloud`. Libraries print what passes through them, private values
+    /// included: nothing of them is ever logged.
     #[arg(long, env = "MCO_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
 }
@@ -104,9 +106,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     stop.send_replace(true);
-    match tokio::time::timeout(STOP_WITHIN, controller).await {
-        Ok(()) => tracing::info!("the operator has ended"),
-        Err(_) => tracing::warn!("something was still under way after {STOP_WITHIN:?}"),
+    if tokio::time::timeout(STOP_WITHIN, controller).await.is_ok() {
+        tracing::info!("the operator has ended");
+    } else {
+        tracing::warn!("something was still under way after {STOP_WITHIN:?}");
     }
     Ok(())
 }

@@ -41,10 +41,11 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Takes in what an object holds and wants now. Returns the objects that may be concerned:
-    /// those that want a name which this one took, wanted or set free.
+    /// those that want a name which this one has, took, wanted or set free. They may be concerned
+    /// even if the claim is the same: whether it counts depends on the object.
     pub(super) fn set(&mut self, uid: &Uid, claim: Claim) -> Vec<Contact> {
         if self.by_uid.get(uid) == Some(&claim) {
-            return Vec::new();
+            return self.wanting_names_of(&claim, uid);
         }
         let mut concerned = self.remove(uid);
         if let Some(held) = &claim.holds {
@@ -96,7 +97,12 @@ impl Claims {
 
     /// Sets a contact aside for an object whose status is about to hold it. `false` if another
     /// object holds it or was faster.
-    pub(super) fn reserve(&mut self, directory: &DirectoryId, contact: &ContactId, uid: &Uid) -> bool {
+    pub(super) fn reserve(
+        &mut self,
+        directory: &DirectoryId,
+        contact: &ContactId,
+        uid: &Uid,
+    ) -> bool {
         if !self.holders(directory, contact, uid).is_empty() {
             return false;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 
 use super::gather::{World, not_followed};
 use super::report;
-use crate::api::resource_directory::ContactCounts;
+use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Credentials, Directory, Health};
 use crate::domain::access::AccessKeys;
@@ -24,6 +24,9 @@ use crate::domain::verdict::{Finding, Reason};
 
 /// Longest time until a changed Secret is noticed that does not lead to a refused call before.
 const SECRET_READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Shortest time until the Secret is read again while its keys are missing or refused.
+const SECRET_READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Pause after a pass that the apiserver interrupted.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -65,8 +68,9 @@ pub(super) async fn reconcile(
     }
     relist_if_asked(&object, directory.as_ref()).await;
     report(&world, &object, &ready, directory.as_ref()).await?;
-    let again = world.clock.now().saturating_add(SECRET_READ_EVERY).ok();
-    world.directory_waker.wake_at(key, again);
+    let now = world.clock.now();
+    let pause = secret_read_pause(object.status.as_ref(), &ready, now);
+    world.directory_waker.wake_at(key, now.saturating_add(pause).ok());
     Ok(Action::await_change())
 }
 
@@ -124,7 +128,9 @@ async fn keys(
             let Some(secret) = api.get_opt(name).await? else {
                 return Ok(Err(Finding::unmet(
                     Reason::SecretNotFound,
-                    format!("there is no Secret `{name}` in the namespace `{namespace}`; create it"),
+                    format!(
+                        "there is no Secret `{name}` in the namespace `{namespace}`; create it"
+                    ),
                 )));
             };
             let data: BTreeMap<String, Vec<u8>> = secret
@@ -141,6 +147,22 @@ async fn keys(
             }))
         }
     }
+}
+
+/// How long until the Secret is read again. While its keys are missing or refused somebody is
+/// about to correct them: then it is a quarter of the time that this has lasted.
+fn secret_read_pause(
+    status: Option<&ResourceDirectoryStatus>,
+    ready: &Finding,
+    now: Timestamp,
+) -> SignedDuration {
+    if !matches!(ready.reason, Reason::Unauthorized | Reason::SecretNotFound) {
+        return SECRET_READ_EVERY;
+    }
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let known = conditions.iter().find(|known| known.type_ == "Ready" && known.status == "False");
+    let lasted = known.map(|known| now.duration_since(known.last_transition_time.0) / 4);
+    lasted.unwrap_or_default().clamp(SECRET_READ_AGAIN_AFTER, SECRET_READ_EVERY)
 }
 
 /// Whether the directory answers, and is the one that was meant.
@@ -195,6 +217,7 @@ async fn relist_if_asked(object: &ResourceDirectory, directory: Option<&Director
         && asked != handled
         && let Some(directory) = directory
     {
+        directory.retry();
         // A list that fails shows in the health of the directory.
         let _ = directory.relist().await;
     }

@@ -15,9 +15,10 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::gather::{Environment, Labels, World, claim_of, uid_of};
+use super::gather::{CLUSTER_WRITES_MAX, Environment, Labels, World, claim_of, uid_of};
 use super::triggers::{Waker, requests};
 use super::{message_contact, report, resource_directory};
 use crate::api::{MessageContact, ResourceDirectory};
@@ -58,6 +59,7 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
+    let started_at = clock.now();
     let world = Arc::new(World {
         client: client.clone(),
         clock,
@@ -67,6 +69,9 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
+        cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
+        creates: Mutex::default(),
+        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         contact_waker,
@@ -296,6 +301,7 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
             world.directory_waker.wake_by(directory, late);
         }
         if changed.everything {
+            world.forget_setbacks(&world.claims().of_directory(&name));
             wake_contacts_of(&world, &name);
             continue;
         }
@@ -323,14 +329,10 @@ fn logged<K>(
     kind: &'static str,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
     events.filter_map(move |event| {
-        let event = match event {
-            Ok(event) => Some(Ok(event)),
-            Err(_) => {
-                tracing::warn!(kind, "a watch ended; it is begun again");
-                None
-            }
-        };
-        futures::future::ready(event)
+        if event.is_err() {
+            tracing::warn!(kind, "a watch ended; it is begun again");
+        }
+        futures::future::ready(event.ok().map(Ok))
     })
 }
 

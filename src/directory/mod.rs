@@ -16,8 +16,8 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-pub use lane::Priority;
 pub use crate::cloud::Credentials;
+pub use lane::Priority;
 pub use registry::{Changes, Config, Registry};
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::call::{Call, CallError, Reply};
+use crate::domain::contact::ContactId;
 use crate::domain::snapshot::{Changed, Snapshot};
 use registry::Outbox;
 use worker::{Command, Job};
@@ -73,6 +74,17 @@ impl Directory {
             return Err(NotListed::Closed);
         }
         answer.await.unwrap_or(Err(NotListed::Closed))
+    }
+
+    /// Tries at once what waits after a failure, for somebody who asks for it.
+    pub fn retry(&self) {
+        // A worker that is gone tries nothing.
+        let _ = self.commands.send(Command::Retry);
+    }
+
+    /// Forgets that the deletion of a contact failed, for somebody who asks for another try.
+    pub fn forget_failed_deletion(&self, contact: &ContactId) {
+        self.shared.snapshot_mut().forget_failed_deletion(contact);
     }
 
     /// Reads what is known. `read` MUST be quick and MUST NOT block or call back into the

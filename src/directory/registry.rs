@@ -115,14 +115,13 @@ impl Registry {
     }
 
     /// Stops all directories. No call begins after this was called; returns when the calls in
-    /// flight have ended and are recorded, and [`Changes`] ends then.
+    /// flight have ended and are recorded, and [`Changes`] ends then. What is known can still be
+    /// read, so that the answers of these calls can be written down.
     pub async fn close(&self) {
         let mut workers = {
             let mut state = self.state();
             state.closed = true;
-            for (_, entry) in state.entries.drain() {
-                entry.close();
-            }
+            state.entries.values().for_each(Entry::close);
             std::mem::take(&mut state.workers)
         };
         while workers.join_next().await.is_some() {}

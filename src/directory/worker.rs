@@ -26,6 +26,7 @@ pub(super) enum Command {
     Perform(Job),
     Relist(ListWaiter),
     Configure(Settings),
+    Retry,
     /// Wakes the worker up, so that it sees that it is closed.
     Close,
 }
@@ -164,6 +165,7 @@ impl Worker {
                 }
             },
             Command::Configure(settings) => self.configure(settings),
+            Command::Retry => self.polls.retry(self.clock.now()),
             Command::Close => {}
         }
     }

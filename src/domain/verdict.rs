@@ -103,6 +103,7 @@ impl Status {
 macro_rules! reasons {
     ($($(#[doc = $meaning:literal])+ $name:ident $($stalls:ident)? => $advice:literal;)+) => {
         /// Why a condition is as it is. Renaming one is a breaking change.
+        #[expect(clippy::doc_markdown, reason = "the meanings are shown to users as plain text")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[doc = $meaning])+ $name),+ }
 

@@ -22,24 +22,20 @@ pub(super) fn converge(
         return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
     }
     let contact = entry.contact.as_ref();
-    let hash = input.hash_key.of_write(&contact.id, wanted);
-    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
     let mut changes = changes(wanted, contact);
-    if changes.email.is_some() || changes.phone.is_some() {
-        // What was written may wait for its owner while the old value is still shown (A12).
-        match (&entry.pending, written) {
-            (Some(pending), _) => leave_out_pending(&mut changes, pending),
-            (None, Some(_)) => {
-                let call =
-                    Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
-                let finding = updating("the values that wait for confirmation are read");
-                return step_on(input, finding, Step::Call(call, urgency(input)));
-            }
-            (None, None) => {}
-        }
+    let sets_phone = matches!(changes.phone, Some(PhoneChange::Set(_)));
+    if changes.email.is_some() || sets_phone {
+        // What was written may wait for its owner while the old value is still shown (A12). That
+        // holds for an earlier spec and an earlier process too, so it is always asked for.
+        let Some(pending) = &entry.pending else {
+            let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
+            let finding = updating("the values that wait for confirmation are read");
+            return step_on(input, finding, Step::Call(call, urgency(input)));
+        };
+        leave_out_pending(&mut changes, pending);
     }
     if changes == Changes::default() {
-        return in_sync(input, view, hash);
+        return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
     }
     let drift = differences(wanted, contact, &changes);
     if wanted.mode == Mode::ReportOnly {
@@ -50,13 +46,19 @@ pub(super) fn converge(
     {
         return Plan { drift, ..rest(input, conflict) };
     }
+    changes = what_may_be_refused_last(changes);
+    let hash = match changes.phone {
+        Some(PhoneChange::Clear) => input.hash_key.of_clearing(&contact.id, wanted),
+        Some(PhoneChange::Set(_)) | None => input.hash_key.of_write(&contact.id, wanted),
+    };
+    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
     let writes = written.map_or(0, |write| write.mismatches);
     if writes >= WRITES_MAX {
         return Plan { drift, ..rest(input, contested(&changes)) };
     }
     let last_write = Some(LastWrite { hash, mismatches: writes + 1 });
     let record = Recorded { last_write, ..input.recorded.clone() };
-    let call = Call::UpdateMessageContact(contact.id.clone(), removal_last(changes));
+    let call = Call::UpdateMessageContact(contact.id.clone(), changes);
     Plan {
         record,
         ..step_on(input, updating("a difference is put right"), Step::Call(call, urgency(input)))
@@ -118,11 +120,14 @@ fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
     });
 }
 
-/// The cloud may refuse to take a number out (A14): it is asked for alone, after the rest.
-fn removal_last(changes: Changes) -> Changes {
-    let rest = Changes { phone: None, ..changes.clone() };
-    let is_put_off = changes.phone == Some(PhoneChange::Clear) && rest != Changes::default();
-    if is_put_off { rest } else { changes }
+/// The cloud may refuse to take a number out (A14), and with it the whole call: that goes alone,
+/// after everything else.
+fn what_may_be_refused_last(changes: Changes) -> Changes {
+    let phone_only = Changes { phone: changes.phone.clone(), ..Changes::default() };
+    match changes.phone {
+        Some(PhoneChange::Clear) if changes != phone_only => Changes { phone: None, ..changes },
+        Some(PhoneChange::Clear | PhoneChange::Set(_)) | None => changes,
+    }
 }
 
 /// The fields of `changes`, both sides fit to be shown.

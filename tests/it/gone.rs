@@ -20,7 +20,7 @@ async fn a_contact_that_was_deleted_outside_is_created_again_once() {
     let contact = stand.simulator.state().named("Pengfei").unwrap().clone();
     assert_ne!(contact.id, old);
     assert_eq!(object.data["status"]["contactId"], json!(contact.id));
-    stand.relist().await;
+    stand.ask_directory().await;
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 2);
     stand.is_untouched(&bystander);
 }
@@ -39,7 +39,7 @@ async fn another_contact_that_took_the_name_meanwhile_is_left_alone() {
     // The way is free again, and nobody has to ask.
     stand.is_untouched(&usurper);
     assert!(stand.simulator.remove_contact(&usurper.id));
-    stand.relist().await;
+    stand.ask_directory().await;
     stand.becomes("usurped", "Ready", "InSync").await;
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 2);
 }

@@ -5,15 +5,35 @@
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
 mod stand;
+mod privacy;
+mod process;
+mod proxy;
 
+mod bad_input;
+mod busy;
+mod canary;
 mod create;
+mod definition_deleted;
+mod delete;
 mod drift;
 mod gone;
 mod hostile;
+mod killed;
+mod lost_answers;
+mod name_taken;
+mod not_green_early;
 mod report_only;
 mod requested_at;
+mod same_name;
+mod secrets;
+mod server_errors;
+mod stops;
 mod suspend;
+mod throttled;
+mod unreachable;
+mod untouched_spec;
 mod update;
+mod validate;
 
 mod architecture;
 mod generated;

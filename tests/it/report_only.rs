@@ -25,7 +25,7 @@ async fn a_contact_that_is_not_there_is_reported_and_neither_created_nor_deleted
     assert_eq!(condition_of(&object, "Ready")["reason"], "Drifted");
     stand.delete("absent").await;
     stand.is_gone("absent").await;
-    stand.relist().await;
+    stand.ask_directory().await;
     assert_eq!(writes(&stand), [0, 0, 0]);
     stand.is_untouched(&bystander);
 }
@@ -45,7 +45,7 @@ async fn a_contact_that_is_held_is_neither_changed_nor_deleted() {
     stand.ask("held").await;
     stand.delete("held").await;
     stand.is_gone("held").await;
-    stand.relist().await;
+    stand.ask_directory().await;
     assert_eq!(writes(&stand), [1, 0, 0]);
     assert_eq!(stand.in_cloud(&id), before);
 }
@@ -57,7 +57,7 @@ async fn a_contact_that_somebody_deletes_is_not_created_again() {
     stand.apply("vanished", "Yujia", json!({ "reconcilePolicy": "ReportOnly" })).await;
     stand.becomes("vanished", "Ready", "InSync").await;
     assert!(stand.simulator.remove_contact(&id));
-    stand.relist().await;
+    stand.ask_directory().await;
     let object = stand.becomes("vanished", "Ready", "Drifted").await;
     assert_eq!(object.data["status"]["drift"][0]["field"], "name");
     stand.ask("vanished").await;

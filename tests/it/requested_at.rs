@@ -37,7 +37,7 @@ async fn a_new_text_tries_a_refused_contact_again_and_the_same_text_does_not() {
     let message = condition_of(&object, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("`emailAddress`"), "{message}");
     assert!(object.data["status"].get("creation").is_none(), "nothing was made");
-    stand.relist().await;
+    stand.ask_directory().await;
     assert_eq!(adds(&stand), 1, "nothing is repeated by itself");
 
     refuse_once(&stand);

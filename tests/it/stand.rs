@@ -1,8 +1,8 @@
 //! What every story stands on: the cluster and the operator that all share, and a simulator, a
 //! `ResourceDirectory` and a namespace of its own.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use cluster::Cluster;
 use directory_simulator::{
     ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
 };
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -20,8 +20,10 @@ use message_contact_operator::controller::{self, Environment, Readiness};
 use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
 
+use crate::privacy::{self, Private};
+
 /// How long a story waits for anything. Generous: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
@@ -52,13 +54,12 @@ pub async fn prepare(cluster: &Cluster) {
 
 /// The operator that all stories share: in this process, on a thread of its own.
 fn operator(cluster: &'static Cluster) {
+    privacy::listen();
     static RUNNING: OnceLock<()> = OnceLock::new();
     RUNNING.get_or_init(|| {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
+            runtime().block_on(async move {
                 let mut config = cluster.config();
                 config.headers.push((
                     http::header::USER_AGENT,
@@ -81,7 +82,7 @@ pub async fn run_operator(client: Client, clock: Clock) {
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
 }
 
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     match name {
         "ALIBABA_CLOUD_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET" => Some(ACCESS_KEY_SECRET.to_owned()),
@@ -117,6 +118,8 @@ pub struct Stand {
     pub namespace: String,
     /// The name of the `ResourceDirectory`.
     pub directory: String,
+    /// What must not be shown; values that go another way than [`Self::manifest`] are added here.
+    pub private: Private,
 }
 
 impl Stand {
@@ -138,10 +141,16 @@ impl Stand {
     pub async fn unconnected(options: Options) -> Self {
         let cluster = cluster().await;
         operator(cluster);
+        Self::on(cluster, options).await
+    }
+
+    /// As [`Self::unconnected`], on a cluster that is prepared and whose operator the story runs.
+    pub async fn on(cluster: &'static Cluster, options: Options) -> Self {
+        let private = Private::new();
         let simulator = simulator(options).await;
         let namespace = cluster.namespace("story").await.unwrap();
         let directory = namespace.clone();
-        Self { cluster, simulator, client: cluster.client(), namespace, directory }
+        Self { cluster, simulator, client: cluster.client(), namespace, directory, private }
     }
 
     pub fn contacts(&self) -> Api<DynamicObject> {
@@ -178,8 +187,11 @@ impl Stand {
             "readyWhen": "Synced",
         });
         merge(&mut spec, fields);
-        json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact",
-            "metadata": { "name": object, "namespace": self.namespace }, "spec": spec })
+        let manifest = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+            "kind": "MessageContact",
+            "metadata": { "name": object, "namespace": self.namespace }, "spec": spec });
+        self.private.add_manifest(&manifest);
+        manifest
     }
 
     /// Applies a contact as `kubectl apply --server-side` does.
@@ -230,6 +242,30 @@ impl Stand {
         .await
         .unwrap()
     }
+
+    /// Deletes an object as a user; its finalizer keeps it for a while.
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Somebody else's contact, which nothing may touch. Returns its id.
+    pub fn stranger(&self, name: &str) -> String {
+        self.simulator.insert_contact(NewContact {
+            name: name.to_owned(),
+            email: format!("{}@example.com", name.to_lowercase()),
+            phone: None,
+            title: "Other".to_owned(),
+            message_types: vec!["BillMessage".to_owned()],
+            members: Vec::new(),
+            confirmed: true,
+        })
+    }
+
+    /// The operations that were called after a number of calls, in the order in which they ended.
+    pub fn actions_since(&self, number: u64) -> Vec<String> {
+        let calls = self.simulator.calls_since(number);
+        calls.into_iter().map(|call| call.action).collect()
+    }
 }
 
 impl Drop for Stand {
@@ -237,6 +273,10 @@ impl Drop for Stand {
         if !std::thread::panicking() {
             let most = self.simulator.counts().in_flight_max;
             assert!(most <= 1, "{most} calls were in flight at once in one directory");
+            // A runtime of its own: the test's may be about to end.
+            let look = || runtime().block_on(self.shown());
+            let shown = std::thread::scope(|scope| scope.spawn(look).join()).unwrap();
+            assert!(shown.is_empty(), "private values are shown:\n{}", shown.join("\n"));
         }
     }
 }
@@ -258,7 +298,8 @@ pub async fn becomes(
     cluster::wait_for(PATIENCE, &what, || async {
         let found = api.get(object).await.map_err(|error| error.to_string())?;
         let known = condition_of(&found, condition);
-        let current = found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
+        let current =
+            found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
         if current && known["reason"] == reason { Ok(found) } else { Err(seen(&found)) }
     })
     .await
@@ -272,7 +313,12 @@ pub fn condition_of(object: &DynamicObject, condition: &str) -> Value {
 }
 
 fn seen(object: &DynamicObject) -> String {
-    format!("{} generation {:?}: {}", object.name_any(), object.metadata.generation, object.data["status"])
+    format!(
+        "{} generation {:?}: {}",
+        object.name_any(),
+        object.metadata.generation,
+        object.data["status"]
+    )
 }
 
 /// Puts fields over an object; null takes a field out.
@@ -286,6 +332,141 @@ pub fn merge(into: &mut Value, fields: Value) {
     }
 }
 
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// What people can read of a story.
+pub struct Told {
+    /// The lines of all operators in this process since the story began, at the level trace.
+    pub log: String,
+    /// The Events of the story's namespace.
+    pub events: String,
+    /// The messages of all conditions.
+    pub conditions: String,
+    /// The statuses as a whole.
+    pub statuses: String,
+}
+
+impl Stand {
+    /// What people can read of this story now.
+    pub async fn told(&self) -> Told {
+        let client = self.cluster.client();
+        let of_kind = |kind| Api::namespaced_with(client.clone(), &self.namespace, &kind);
+        let events: Api<DynamicObject> =
+            of_kind(ApiResource::erase::<k8s_openapi::api::events::v1::Event>(&()));
+        let contacts: Api<DynamicObject> = of_kind(ApiResource::erase::<MessageContact>(&()));
+        let kind = ApiResource::erase::<ResourceDirectory>(&());
+        let directories: Api<DynamicObject> = Api::all_with(client, &kind);
+        let all = ListParams::default();
+        let events = events.list(&all).await.unwrap().items;
+        // A story may have taken the definitions out: nothing is left to be read then.
+        let mut objects = contacts.list(&all).await.map(|list| list.items).unwrap_or_default();
+        objects.extend(directories.get_opt(&self.directory).await.ok().flatten());
+        let lines = |values: Vec<String>| values.join("\n");
+        let conditions = objects.iter().flat_map(|object| {
+            let conditions = object.data["status"]["conditions"].as_array().cloned();
+            conditions.unwrap_or_default().into_iter().map(|it| it["message"].to_string())
+        });
+        Told {
+            log: self.private.log(),
+            events: lines(events.iter().map(|event| event.data.to_string()).collect()),
+            conditions: lines(conditions.collect()),
+            statuses: lines(objects.iter().map(|it| it.data["status"].to_string()).collect()),
+        }
+    }
+
+    /// The places at which a private value of this story is shown.
+    pub async fn shown(&self) -> Vec<String> {
+        let Told { log, events, conditions, statuses } = self.told().await;
+        let for_nothing = [("log", &log), ("event", &events), ("status", &statuses)];
+        let for_names = [("log", &log), ("event", &events), ("condition", &conditions)];
+        let values = for_nothing.map(|(place, text)| (place, self.private.shown_in(text)));
+        let names = for_names.map(|(place, text)| (place, self.private.names_shown_in(text)));
+        let found = values.into_iter().chain(names);
+        found
+            .flat_map(|(place, lines)| lines.into_iter().map(move |line| format!("{place}: {line}")))
+            .collect()
+    }
+}
+
+impl Stand {
+    /// Asks for a reconcile of a contact now and waits until it was handled: everything that was
+    /// to happen has happened.
+    pub async fn ask(&self, object: &str) -> DynamicObject {
+        ask(&self.contacts(), object).await
+    }
+
+    /// As [`Self::ask`], of the directory: all contacts are listed again.
+    pub async fn ask_directory(&self) -> DynamicObject {
+        ask(&self.directories(), &self.directory).await
+    }
+
+    /// The fields of a contact's object as they are now.
+    pub async fn object(&self, object: &str) -> DynamicObject {
+        self.contacts().get(object).await.unwrap()
+    }
+}
+
+async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let text = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    request(api, object, &text).await;
+    let handled =
+        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == json!(text);
+    sees(api, object, "the request is handled", handled).await
+}
+
+/// What a condition says to people.
+pub fn message_of(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts that an object is stalled (`true`) or on its way (`false`), and not ready.
+pub fn assert_stalled(object: &DynamicObject, stalled: bool) {
+    let is = |condition| condition_of(object, condition)["status"] == "True";
+    let found = (is("Ready"), is("Stalled"), is("Reconciling"));
+    assert_eq!(found, (false, stalled, !stalled), "{}", seen(object));
+}
+
+impl Stand {
+    /// Applies a Secret of the operator's namespace; keys that it has and that are not given stay.
+    pub async fn apply_secret(&self, name: &str, keys: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
+        let api = Api::namespaced_with(self.client.clone(), OPERATOR_NAMESPACE, &kind);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": OPERATOR_NAMESPACE }, "stringData": keys });
+        apply(&api, &secret).await.unwrap();
+    }
+
+    /// Labels the story's namespace.
+    pub async fn label_namespace(&self, labels: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let patch = json!({ "metadata": { "labels": labels } });
+        api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+/// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
+pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
+    for port in PORTS.rev() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return (socket, format!("http://127.0.0.1:{port}"));
+        }
+    }
+    panic!("no port is free")
+}
+
+impl Stand {
+    /// The story's `ResourceDirectory` as it is now.
+    pub async fn object_of_directory(&self) -> DynamicObject {
+        self.directories().get(&self.directory).await.unwrap()
+    }
+}
+
 /// What stories about changes look at.
 impl Stand {
     /// Applies a contact, waits until it is in sync, and returns its id in the cloud.
@@ -295,23 +476,11 @@ impl Stand {
         object.data["status"]["contactId"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for a reconcile of a contact, which lists the directory first, and waits until that was
-    /// handled.
-    pub async fn ask(&self, object: &str) -> DynamicObject {
-        ask(&self.contacts(), object).await
-    }
-
     /// Waits until the operator has seen every change of contacts so far: a suspended object asks it
     /// something behind them.
     pub async fn all_seen(&self) {
         self.apply("marker", "Markstein", json!({ "suspend": true })).await;
         self.ask("marker").await;
-    }
-
-    /// Asks for a list of the directory, and waits until that was handled. A list that came changes
-    /// nothing about contacts that it shows as they were known.
-    pub async fn relist(&self) -> DynamicObject {
-        ask(&self.directories(), &self.directory).await
     }
 
     /// Waits until a contact looks so.
@@ -322,11 +491,6 @@ impl Stand {
         look: impl Fn(&DynamicObject) -> bool,
     ) -> DynamicObject {
         sees(&self.contacts(), object, what, look).await
-    }
-
-    /// Deletes a contact's object; its end is waited for with [`Self::is_gone`].
-    pub async fn delete(&self, object: &str) {
-        self.contacts().delete(object, &kube::api::DeleteParams::default()).await.unwrap();
     }
 
     /// The number of the last call that has ended, for [`Self::calls_since`].
@@ -385,15 +549,6 @@ const SENT: [&str; 5] = ["EmailAddress", "MessageTypes", "Name", "PhoneNumber", 
 pub async fn request(api: &Api<DynamicObject>, object: &str, text: &str) {
     let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
     api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-}
-
-async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let text = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    request(api, object, &text).await;
-    let handled =
-        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == json!(text);
-    sees(api, object, "the request is handled", handled).await
 }
 
 async fn sees(

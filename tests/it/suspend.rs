@@ -33,7 +33,7 @@ async fn while_suspended_nothing_is_read_or_written_and_only_synced_says_so() {
     stand.becomes("paused", "Synced", "Suspended").await;
     let outsider = ContactChange { title: Some("Other".to_owned()), ..ContactChange::default() };
     assert!(stand.simulator.change_contact(&id, outsider));
-    stand.relist().await;
+    stand.ask_directory().await;
     let now = stand.ask("paused").await;
     assert_eq!(stand.calls_since(mark), [""; 0]);
     for condition in ["Ready", "EmailVerified", "PhoneVerified"] {

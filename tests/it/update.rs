@@ -161,7 +161,7 @@ async fn a_number_is_taken_out(switch: EmptyPhone, reason: &'static str, updates
     stand.apply("phone", "Zhengyi", json!({})).await;
     let object = stand.becomes("phone", "Synced", reason).await;
     assert!(condition_of(&object, "Stalled").is_null(), "{switch:?}");
-    stand.relist().await;
+    stand.ask_directory().await;
     assert_eq!(counted(), updates[0], "{switch:?}");
 
     // The rest of the spec is not held up by a number that cannot be taken out.

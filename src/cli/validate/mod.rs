@@ -259,8 +259,9 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, refusals: &mut Refu
                 let path = below(path, name);
                 let known = properties.and_then(|properties| properties.get(name));
                 match (known, &schema["additionalProperties"]) {
-                    (Some(schema), _) => unknown_fields(schema, value, &path, refusals),
-                    (None, Value::Object(_)) => {}
+                    (Some(schema), _) | (None, schema @ Value::Object(_)) => {
+                        unknown_fields(schema, value, &path, refusals);
+                    }
                     _ if path == "metadata" => unknown_metadata(value, refusals),
                     _ if matches!(path.as_str(), "apiVersion" | "kind") => {}
                     _ => refusals.add(path, RefusalKind::UnknownField, ""),
@@ -268,9 +269,9 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, refusals: &mut Refu
             }
         }
         Value::Array(items) => {
-            let schema = if schema["items"].is_null() { schema } else { &schema["items"] };
+            // Where no list belongs, nothing in it is known.
             for (index, item) in items.iter().enumerate() {
-                unknown_fields(schema, item, &format!("{path}[{index}]"), refusals);
+                unknown_fields(&schema["items"], item, &format!("{path}[{index}]"), refusals);
             }
         }
         _ => {}

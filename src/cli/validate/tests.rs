@@ -72,6 +72,12 @@ fn one_mutation_is_refused_for_one_reason() {
         one(foreign_key),
         "spec.verification[0].a UnknownField, spec.verification TypeInvalid"
     );
+    // A key that would be known if it were not in a list.
+    let known_key = json!({ "verification": [{ "send": "Never" }] });
+    assert_eq!(
+        one(known_key),
+        "spec.verification[0].send UnknownField, spec.verification TypeInvalid"
+    );
 }
 
 #[test]
