@@ -1,15 +1,15 @@
 //! All reads: what one pass over an object is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::report::{Interrupted, within};
@@ -25,7 +25,9 @@ use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
-use crate::plan::{self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View};
+use crate::plan::{
+    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+};
 
 /// Everything that the controllers share.
 pub struct World {
@@ -137,12 +139,26 @@ impl World {
     /// Changes what this process remembers of an object.
     pub(super) fn remember(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
         change(self.memory().entry(uid.clone()).or_default());
+        // A call may end after its object is gone: nothing would forget it a second time.
+        if !self.claims().knows(uid) {
+            self.memory().remove(uid);
+        }
     }
 
-    /// Forgets an object that is gone.
-    pub(super) fn forget(&self, uid: &Uid) {
+    /// Takes the newest known version of an object into the index. Returns who may be concerned.
+    /// The index is locked before the version is looked up: whoever comes last knows the newest,
+    /// and an object that has left the store does not come back.
+    pub(super) fn index(&self, key: &Contact) -> Vec<Contact> {
+        let mut claims = self.claims_mut();
+        let Some(object) = self.object(key) else { return Vec::new() };
+        claims.set(&uid_of(&object), claim_of(&object))
+    }
+
+    /// Forgets an object that has left the store. Returns who may be concerned.
+    pub(super) fn forget(&self, uid: &Uid) -> Vec<Contact> {
+        let concerned = self.claims_mut().remove(uid);
         self.memory().remove(uid);
-        self.claims_mut().unreserve(uid);
+        concerned
     }
 
     /// The object as it was last stored: what the watch brought, or our own newer write.
@@ -385,9 +401,9 @@ impl World {
             let namespace = object.namespace().unwrap_or_default();
             spec.is_ok_and(|spec| self.admits(&spec, &namespace))
         });
-        let enforced = parse::contact(&object.spec).is_ok_and(
-            |wanted: DesiredContact| wanted.mode == crate::domain::contact::Mode::Enforce,
-        );
+        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
+            wanted.mode == crate::domain::contact::Mode::Enforce
+        });
         admitted
             && enforced
             && object.spec.suspend != Some(true)
@@ -396,7 +412,7 @@ impl World {
 }
 
 /// What an object holds and wants, for the index.
-pub(super) fn claim_of(object: &MessageContact) -> Claim {
+fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
@@ -404,6 +420,8 @@ pub(super) fn claim_of(object: &MessageContact) -> Claim {
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
         intent: recorded.creation.map(|intent| intent.name),
+        generation: object.metadata.generation,
+        deleting: object.metadata.deletion_timestamp.is_some(),
     }
 }
 
@@ -484,7 +502,10 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
 }
 
 fn suspended() -> Finding {
-    Finding::unmet(Reason::Suspended, "`suspend` is set; nothing is read or written for this object")
+    Finding::unmet(
+        Reason::Suspended,
+        "`suspend` is set; nothing is read or written for this object",
+    )
 }
 
 fn not_admitted(directory: &str, environment: &Environment) -> Finding {
@@ -498,6 +519,3 @@ fn not_admitted(directory: &str, environment: &Environment) -> Finding {
         ),
     )
 }
-
-/// What is known of a namespace's labels, for noticing a change of them.
-pub(super) type Labels = BTreeMap<String, String>;

@@ -81,7 +81,8 @@ pub(super) fn says_in_sync(judgement: &Judgement) -> bool {
     let status = status_of(&judgement.object);
     let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
     synced.is_some_and(|synced| {
-        synced.status == "True" && synced.observed_generation == judgement.object.metadata.generation
+        synced.status == "True"
+            && synced.observed_generation == judgement.object.metadata.generation
     })
 }
 
@@ -296,9 +297,10 @@ fn parameters() -> PatchParams {
 /// Our own write is known at once, without waiting for the watch.
 fn stored_now(world: &World, judgement: &Judgement, mut stored: MessageContact) {
     slim(&mut stored);
-    let concerned = world.claims_mut().set(&judgement.uid, super::gather::claim_of(&stored));
+    let key = ObjectRef::from_obj(&stored);
+    // The index takes the newest version that is remembered, so this one is remembered first.
     world.remember(&judgement.uid, |memory| memory.written = Some(Arc::new(stored)));
-    for object in concerned {
+    for object in world.index(&key) {
         world.contact_waker.wake(object);
     }
 }

@@ -26,10 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::call::{Call, CallError, Reply};
+use crate::domain::call::{Call, CallError, DirectoryIdentity, Reply};
 use crate::domain::contact::ContactId;
 use crate::domain::snapshot::{Changed, Snapshot};
-use registry::Outbox;
+use registry::{Outbox, Owners};
 use worker::{Command, Job};
 
 /// One resource directory. Clones share it.
@@ -105,6 +105,19 @@ impl Directory {
         self.shared.health.subscribe()
     }
 
+    /// The directory that the keys reach and the `ResourceDirectory` that works on it already. While
+    /// there is one, nothing but the identity is called.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<(DirectoryIdentity, String)> {
+        self.shared.duplicate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The directory was removed, or all were closed: it makes no further call.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
     /// What waits, for metrics.
     #[must_use]
     pub fn load(&self) -> Load {
@@ -177,11 +190,13 @@ struct Shared {
     health: watch::Sender<Health>,
     load: Mutex<Load>,
     outbox: Arc<Outbox>,
+    owners: Arc<Owners>,
+    duplicate: Mutex<Option<(DirectoryIdentity, String)>>,
     closed: AtomicBool,
 }
 
 impl Shared {
-    fn new(name: String, outbox: Arc<Outbox>) -> Self {
+    fn new(name: String, outbox: Arc<Outbox>, owners: Arc<Owners>) -> Self {
         let health =
             Health { connection: Connection::Connecting, throttled: false, connected_once: false };
         Self {
@@ -190,6 +205,8 @@ impl Shared {
             health: watch::Sender::new(health),
             load: Mutex::default(),
             outbox,
+            owners,
+            duplicate: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }

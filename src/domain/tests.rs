@@ -338,10 +338,7 @@ fn an_abandoned_list_has_shown_its_pages_and_says_nothing_of_what_they_lack() {
     let _ = page(&mut snapshot, 1, &[contact("c-2", "two")], 2);
     snapshot.abandon_list();
     assert!(page(&mut snapshot, 2, &[contact("c-3", "three")], 2).is_empty());
-    assert_eq!(
-        (known(&snapshot, "c-1"), known(&snapshot, "c-2")),
-        ("one".into(), "two".into())
-    );
+    assert_eq!((known(&snapshot, "c-1"), known(&snapshot, "c-2")), ("one".into(), "two".into()));
     assert_eq!(snapshot.lists().last, Some(at(10)));
 }
 

@@ -490,10 +490,7 @@ fn an_object_that_comes_first_is_let_go_first() {
 #[test]
 fn a_contact_that_a_rival_has_just_created_is_claimed() {
     let namesakes = vec![namesake("c-new", SPEC_NAME, Holder::Nobody)];
-    check(
-        Situation { namesakes, rival: true, ..fresh() },
-        expect!["NameClaimed=False, stalled"],
-    );
+    check(Situation { namesakes, rival: true, ..fresh() }, expect!["NameClaimed=False, stalled"]);
 }
 
 #[test]

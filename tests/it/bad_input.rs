@@ -11,14 +11,14 @@ use crate::stand::{Stand, apply, assert_stalled, condition_of, merge, message_of
 /// Parts of the private values in the table below. None of them may come back.
 const PRIVATE: [&str; 4] = ["canary", "wren", "9077", "hunter"];
 
-const NAME: &str =
-    "spec.name: Invalid value: write 2 to 12 letters (A-Z, a-z) or Chinese";
+const NAME: &str = "spec.name: Invalid value: write 2 to 12 letters (A-Z, a-z) or Chinese";
 const EMAIL: &str = "spec.emailAddress: Invalid value: write one mailbox of 3 to 254";
 const PHONE: &str = "spec.phoneNumber: Invalid value: write the country code without";
 const OBJECT: &str = "write the name of a Kubernetes object";
 const DURATION: &str = "write numbers with their units, such as 5m, 90s or 1h30m";
 
 /// The fields put over a valid spec, and what the refusal says.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn contacts() -> Vec<(Value, &'static str)> {
     let from = |name: &str, key: &str| json!({ "secretKeyRef": { "name": name, "key": key } });
     let long = |length: usize| "a".repeat(length);
@@ -149,8 +149,7 @@ fn contacts() -> Vec<(Value, &'static str)> {
 }
 
 fn directories() -> Vec<(Value, &'static str)> {
-    const ENDPOINT: &str =
-        "spec.endpoint: Invalid value: write scheme, host and port only";
+    const ENDPOINT: &str = "spec.endpoint: Invalid value: write scheme, host and port only";
     const PIN: &str = "write the id of the directory, such as rd-a1b2c3";
     let secret = |source: Value, reference: Value| json!({ "credentials": { "source": source, "secretRef": reference } });
     let role = |fields: Value| {

@@ -1,7 +1,7 @@
 //! Deleting our definitions takes the operator out; the contacts in the cloud stay.
 
-use kube::api::{Api, DeleteParams};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 

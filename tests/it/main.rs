@@ -4,10 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
-mod stand;
 mod privacy;
 mod process;
 mod proxy;
+mod stand;
 
 mod bad_input;
 mod busy;
@@ -22,8 +22,10 @@ mod killed;
 mod lost_answers;
 mod name_taken;
 mod not_green_early;
+mod relists;
 mod report_only;
 mod requested_at;
+mod rest;
 mod same_name;
 mod secrets;
 mod server_errors;

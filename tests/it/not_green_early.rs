@@ -17,9 +17,9 @@ fn kstatus(object: &DynamicObject) -> &'static str {
     let observed = &object.data["status"]["observedGeneration"];
     if object.metadata.deletion_timestamp.is_some() {
         "Terminating"
-    } else if observed.is_i64() && *observed != json!(object.metadata.generation) {
-        "InProgress"
-    } else if is("Reconciling", "True") {
+    } else if is("Reconciling", "True")
+        || (observed.is_i64() && *observed != json!(object.metadata.generation))
+    {
         "InProgress"
     } else if is("Stalled", "True") {
         "Failed"

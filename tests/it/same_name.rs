@@ -5,10 +5,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::{Value, json};
 
-use crate::stand::{PATIENCE, Stand, apply, assert_stalled, becomes, condition_of, message_of};
+use crate::stand::{
+    PATIENCE, Stand, apply, assert_stalled, becomes, cluster, condition_of, message_of,
+};
 
 /// Waits for the next second: creation times are whole ones.
-async fn a_second_later(than: &DynamicObject) {
+pub async fn a_second_later(than: &DynamicObject) {
     let created = than.metadata.creation_timestamp.clone().unwrap().0;
     cluster::wait_for(PATIENCE, "the next second", || async {
         let now = Timestamp::now().as_second();
@@ -94,7 +96,7 @@ async fn a_claimant_waits_while_the_holder_is_being_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_moves_to_another_namespace() {
     let stand = Stand::new().await;
-    let target = stand.cluster.namespace("target").await.unwrap();
+    let target = cluster().await.namespace("target").await.unwrap();
     let manifest = stand.manifest("mover", "Sunshuao", json!({}));
     apply(&stand.contacts(), &manifest).await.unwrap();
     stand.becomes("mover", "Ready", "InSync").await;
@@ -125,7 +127,7 @@ async fn an_object_that_may_not_act_claims_no_name() {
     let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": stand.namespace } });
     stand.apply_directory(json!({ "namespaces": own })).await;
     stand.directory_becomes("Ready", "Connected").await;
-    let outside = stand.cluster.namespace("outside").await.unwrap();
+    let outside = cluster().await.namespace("outside").await.unwrap();
     let from_secret = json!({ "secretKeyRef": { "name": "absent", "key": "email" } });
     let cases: [(&str, &str, &str, Value); 4] = [
         ("asleep", "Tianji", "Suspended", json!({ "suspend": true })),
@@ -180,4 +182,26 @@ async fn a_claimant_goes_on_when_the_older_one_stops_acting() {
     let object = stand.becomes("next", "Ready", "InSync").await;
     assert!(condition_of(&object, "Stalled").is_null());
     assert_eq!(emails(&stand, "Weiwuji"), ["next@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimant_goes_on_when_the_older_ones_namespace_is_let_in_no_longer() {
+    let allowed = json!({ "matchLabels": { "contacts": "allowed" } });
+    let stand = Stand::with(Options::default(), json!({ "namespaces": allowed })).await;
+    stand.label_namespace(json!({ "contacts": "allowed" })).await;
+    let outside = Stand::unconnected(Options::default()).await;
+    outside.label_namespace(json!({ "contacts": "allowed" })).await;
+    // The cloud refuses it, and it keeps its turn.
+    let mut manifest =
+        stand.manifest("stuck", "Fanju", json!({ "phoneNumber": "999-13800138013" }));
+    manifest["metadata"]["namespace"] = json!(outside.namespace);
+    let older = apply(&outside.contacts(), &manifest).await.unwrap();
+    becomes(&outside.contacts(), "stuck", "Synced", "InvalidContact").await;
+    a_second_later(&older).await;
+    stand.apply("next", "Fanju", json!({})).await;
+    stand.becomes("next", "Synced", "NameClaimed").await;
+
+    outside.label_namespace(json!({ "contacts": "refused" })).await;
+    stand.becomes("next", "Ready", "InSync").await;
+    assert_eq!(emails(&stand, "Fanju"), ["next@example.com"]);
 }

@@ -1,9 +1,16 @@
 //! Access keys from a Secret: used, exchanged and corrected without a restart.
 
+use std::time::{Duration, Instant};
+
 use directory_simulator::{Key, Options};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, DynamicObject};
+use kube::core::ApiResource;
+use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::stand::{Stand, message_of};
+use crate::process::alone;
+use crate::stand::{self, Stand, message_of};
 
 const FIRST: (&str, &str) = ("StoryKeyIdFirst", "StorySecretFirst");
 const SECOND: (&str, &str) = ("StoryKeyIdSecond", "StorySecretSecond");
@@ -14,6 +21,9 @@ async fn stand(keys: Value) -> Stand {
     let (access_key_id, access_key_secret) = (FIRST.0.to_owned(), FIRST.1.to_owned());
     let options = Options { access_key_id, access_key_secret, ..Options::default() };
     let stand = Stand::unconnected(options).await;
+    for hidden in [FIRST.0, FIRST.1, SECOND.0, SECOND.1] {
+        stand.private.add(hidden);
+    }
     stand.apply_secret(&stand.directory, keys).await;
     let secret_ref = json!({ "name": stand.directory });
     let credentials = json!({ "source": "Secret", "secretRef": secret_ref });
@@ -78,7 +88,9 @@ async fn refused_keys_are_told_and_corrected_ones_noticed() {
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 0);
 
     stand.apply_secret(&stand.directory, keys(FIRST)).await;
+    let corrected = Instant::now();
     stand.directory_becomes("Ready", "Connected").await;
+    assert!(corrected.elapsed() < Duration::from_secs(20), "{:?}", corrected.elapsed());
     stand.becomes("locked", "Ready", "InSync").await;
 }
 
@@ -103,4 +115,53 @@ async fn a_contact_says_when_its_keys_are_refused_and_goes_on_with_others() {
     stand.becomes("changed", "Ready", "InSync").await;
     let after = stand.object("resting").await;
     assert_eq!(after.metadata.resource_version, resting.metadata.resource_version);
+}
+
+/// Lets a user do that with some resources of all namespaces.
+async fn grant(stand: &Stand, user: &str, name: &str, rules: Value) {
+    let api = |kind: ApiResource| Api::<DynamicObject>::all_with(stand.client.clone(), &kind);
+    let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": name }, "rules": rules });
+    stand::apply(&api(ApiResource::erase::<ClusterRole>(&())), &role).await.unwrap();
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding", "metadata": { "name": name },
+        "subjects": [{ "apiGroup": group, "kind": "User", "name": user }],
+        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": name } });
+    stand::apply(&api(ApiResource::erase::<ClusterRoleBinding>(&())), &binding).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_secret_may_not_be_read_is_told_and_the_right_noticed() {
+    let alone = alone().await;
+    let (access_key_id, access_key_secret) = (FIRST.0.to_owned(), FIRST.1.to_owned());
+    let options = Options { access_key_id, access_key_secret, ..Options::default() };
+    let stand = Stand::on(alone.cluster, options).await;
+    let user = "operator-without-secrets";
+    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
+    let rules = json!([
+        rule("message-contacts.dev", "*", &["*"]),
+        rule("", "namespaces", &["get", "list", "watch"]),
+        rule("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
+        rule("events.k8s.io", "events", &["create", "patch"]),
+    ]);
+    grant(&stand, user, user, rules).await;
+    let client = alone.cluster.client_as(user, &[]);
+    let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
+    stand.apply_secret(&stand.directory, keys(FIRST)).await;
+    let secret_ref = json!({ "name": stand.directory });
+    let credentials = json!({ "source": "Secret", "secretRef": secret_ref });
+    stand.apply_directory(json!({ "credentials": credentials })).await;
+    let object = stand.directory_becomes("Ready", "Forbidden").await;
+    let message = message_of(&object, "Ready");
+    for word in [&stand.directory, stand::OPERATOR_NAMESPACE, "`get`"] {
+        assert!(message.contains(word), "no {word} in {message}");
+    }
+    assert_eq!(stand.simulator.counts().calls, 0);
+
+    let rules = json!([rule("", "secrets", &["get"])]);
+    grant(&stand, user, "operator-reads-secrets", rules).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    operator.abort();
+    let _ = operator.await;
 }

@@ -1,8 +1,8 @@
 //! What every story stands on: the cluster and the operator that all share, and a simulator, a
 //! `ResourceDirectory` and a namespace of its own.
 
-use std::net::SocketAddr;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use cluster::Cluster;
 use directory_simulator::{
     ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
 };
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -200,15 +200,6 @@ impl Stand {
         apply(&self.contacts(), &manifest).await.unwrap()
     }
 
-    /// Creates a contact and expects the apiserver to refuse it; returns its text.
-    pub async fn refused(&self, manifest: &Value) -> String {
-        let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
-        match self.contacts().create(&PostParams::default(), &object).await {
-            Err(kube::Error::Api(status)) => status.message,
-            other => panic!("the apiserver should refuse it: {other:?}"),
-        }
-    }
-
     /// Waits until a condition of a contact has that reason, and returns the object.
     pub async fn becomes(&self, object: &str, condition: &str, reason: &str) -> DynamicObject {
         becomes(&self.contacts(), object, condition, reason).await
@@ -332,7 +323,6 @@ pub fn merge(into: &mut Value, fields: Value) {
     }
 }
 
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
@@ -386,7 +376,9 @@ impl Stand {
         let names = for_names.map(|(place, text)| (place, self.private.names_shown_in(text)));
         let found = values.into_iter().chain(names);
         found
-            .flat_map(|(place, lines)| lines.into_iter().map(move |line| format!("{place}: {line}")))
+            .flat_map(|(place, lines)| {
+                lines.into_iter().map(move |line| format!("{place}: {line}"))
+            })
             .collect()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use directory_simulator::{Fault, FaultKind, Options, Simulator};
 use serde_json::{Value, json};
 
-use crate::process::{Operator, alone, run};
+use crate::process::{Operator, alone, kubeconfig, run};
 use crate::proxy::Proxy;
 use crate::stand::{Stand, condition_of};
 
@@ -112,6 +112,19 @@ async fn a_signal_before_everything_was_listed_ends_it_too() {
     proxy.reached().await;
     operator.terminate();
     assert_eq!(operator.ends_within(STOP_WITHIN).await.code(), Some(0), "{}", operator.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_the_apiserver_does_not_answer_ends_it_at_once() {
+    // Connections are taken, and nothing is ever answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let mut operator = Operator::start(&kubeconfig(&server), &[]);
+    operator.says("health is served").await;
+    assert_eq!(operator.health("/readyz").await.map(|(status, _)| status), Some(503));
+    operator.terminate();
+    let status = operator.ends_within(Duration::from_secs(5)).await;
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

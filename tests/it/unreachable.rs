@@ -1,6 +1,7 @@
 //! The directory does not answer, or not as it should: said on it, and over when it is over.
 
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Fault, FaultKind, Key, Options};
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::stand::{Stand, assert_stalled, deaf_endpoint, message_of};
@@ -183,6 +184,58 @@ async fn a_suspended_directory_is_neither_read_nor_written() {
     stand.apply_directory(json!({})).await;
     stand.directory_becomes("Ready", "Connected").await;
     stand.becomes("paused", "Ready", "InSync").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_goes_on_awaits_the_call_that_was_in_flight() {
+    let stand = Stand::with(Options::default(), json!({ "pollInterval": "5m" })).await;
+    stand.simulator.fault(Fault::on("AddMessageContact", FaultKind::Hang { executed: true }));
+    stand.apply("flying", "Zhongwuyan", json!({})).await;
+    let in_flight = |it: &directory_simulator::Simulator| (it.calls_in_flight() == 1).then_some(());
+    stand.cloud("an Add hangs", |it| in_flight(it).filter(|()| it.faults().is_empty())).await;
+    let calls = stand.simulator.counts().calls;
+    for _ in 0..2 {
+        stand.apply_directory(json!({ "suspend": true })).await;
+        stand.directory_becomes("Ready", "Suspended").await;
+        stand.apply_directory(json!({ "pollInterval": "5m" })).await;
+        stand.directory_becomes("Ready", "Pending").await;
+    }
+    assert_eq!(stand.simulator.calls_in_flight(), 1);
+    assert_eq!(stand.simulator.counts().calls, calls);
+    stand.simulator.release_hanging();
+    stand.directory_becomes("Ready", "Connected").await;
+    stand.becomes("flying", "Ready", "InSync").await;
+    assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
+    assert_eq!(stand.simulator.counts().in_flight_max, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_objects_for_one_directory_the_second_waits_for_the_first() {
+    let mut stand = Stand::with(Options::default(), json!({ "pollInterval": "5m" })).await;
+    stand.settled("first", "Ximenbao", json!({})).await;
+    let of_first = stand.object_of_directory().await;
+    let first = stand.directory.clone();
+    stand.directory = format!("{first}-second");
+    stand.apply_directory(json!({})).await;
+    let object = stand.directory_becomes("Ready", "DuplicateDirectory").await;
+    let message = message_of(&object, "Ready");
+    assert!(message.contains(&format!("`{first}`")), "{message}");
+    assert_eq!(object.data["status"]["directoryId"], of_first.data["status"]["directoryId"]);
+    stand.apply("second", "Liangqiu", json!({})).await;
+    stand.becomes("second", "Synced", "DirectoryNotReady").await;
+    stand.ask("second").await;
+    stand.ask_directory().await;
+    assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
+    let to_first = json!({ "directoryRef": { "name": first }, "title": "CEO" });
+    stand.apply("first", "Ximenbao", to_first).await;
+    stand.becomes("first", "Ready", "InSync").await;
+    assert_eq!(stand.simulator.counts().of("UpdateMessageContact"), 1);
+
+    stand.directories().delete(&first, &DeleteParams::default()).await.unwrap();
+    stand.directory_becomes("Ready", "Connected").await;
+    stand.becomes("second", "Ready", "InSync").await;
+    stand.becomes("first", "Synced", "DirectoryNotFound").await;
+    assert_eq!(stand.simulator.state().contacts.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

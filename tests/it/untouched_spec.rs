@@ -1,4 +1,4 @@
-//! What a person applied is what is stored: GitOps tools see no difference, ever.
+//! What a person applied is what is stored: tools that compare see no difference, ever.
 
 use directory_simulator::ContactChange;
 use kube::api::DynamicObject;

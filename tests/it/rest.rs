@@ -1,0 +1,167 @@
+//! At rest nothing is written, however many contacts there are, and one change costs one call.
+
+use std::time::Duration;
+
+use cluster::{AuditEvent, By, Cluster, Mark};
+use directory_simulator::{Options, Quotas};
+use futures::{StreamExt as _, stream};
+use jiff::SignedDuration;
+use kube::api::{ListParams, Patch, PatchParams};
+use message_contact_operator::clock::Clock;
+use serde_json::json;
+
+use crate::stand::{self, PATIENCE, Stand, condition_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
+    // An operator of its own, on a clock that is moved from poll to poll.
+    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+    let start = || Cluster::start(cluster::Options::default());
+    let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
+    stand::prepare(cluster).await;
+    let clock = Clock::system();
+    let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()));
+    let stand = Stand::on(cluster, roomy()).await;
+    bring_in(&stand, 200, "10s").await;
+    clock.advance(SignedDuration::from_secs(6));
+    counted(&stand, 200).await;
+
+    let mark = cluster.audit().mark().unwrap();
+    stand.simulator.reset_counts();
+    for poll in 1..=3 {
+        clock.advance(SignedDuration::from_secs(11));
+        let what = format!("poll {poll}");
+        stand
+            .cloud(&what, |cloud| {
+                (cloud.counts().of("ListMessageContacts") >= 2 * poll).then_some(())
+            })
+            .await;
+    }
+    // Something to do at last, for one of them: whatever was still to come has come before it.
+    let asked = json!({ "metadata": { "annotations": {
+        "message-contacts.dev/requestedAt": "after three polls" } } });
+    let contacts = stand.contacts();
+    contacts.patch("rest-7", &PatchParams::default(), &Patch::Merge(&asked)).await.unwrap();
+    cluster::wait_for(PATIENCE, "the request is handled", || async {
+        let found = contacts.get("rest-7").await.map_err(|error| error.to_string())?;
+        let status = &found.data["status"];
+        let handled = status["lastHandledReconcileAt"] == "after three polls";
+        if handled { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await
+    .unwrap();
+
+    let counts = stand.simulator.counts();
+    println!("three polls of 200 contacts, and one list for the request: {counts:?}");
+    assert_eq!(counts.of("ListMessageContacts"), 3 * 2 + 2, "{counts:?}");
+    assert_eq!((counts.calls, counts.writes), (3 * 2 + 2, 0), "{counts:?}");
+    let writes = cluster.audit().writes(mark, By::UserAgent("message-contact-operator")).unwrap();
+    let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
+    assert_eq!(written, [("messagecontacts", "rest-7")], "{writes:#?}");
+    operator.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_a_thousand_contacts_one_change_is_one_write_and_a_new_contact_one_add() {
+    let stand = Stand::unconnected(roomy()).await;
+    bring_in(&stand, 1_000, "24h").await;
+    counted(&stand, 1_000).await;
+    let before = stand.simulator.state().contacts;
+
+    stand.simulator.reset_counts();
+    let mark = stand.cluster.audit().mark().unwrap();
+    stand.apply("rest-500", &name(500), json!({ "title": "CEO" })).await;
+    stand.becomes("rest-500", "Synced", "InSync").await;
+    let counts = stand.simulator.counts();
+    let writes = ours(&stand, mark);
+    println!("one change among 1,000: {counts:?}; {} writes to the apiserver", writes.len());
+    assert_eq!((counts.of("UpdateMessageContact"), counts.writes), (1, 1), "{counts:?}");
+    assert!(counts.calls <= 2, "{counts:?}");
+    assert!(of_object(&writes) <= 2, "{writes:#?}");
+    let after = stand.simulator.state().contacts;
+    let changed: Vec<_> =
+        before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+    assert_eq!(changed.len(), 1, "{changed:#?}");
+    assert_eq!((&*changed[0].1.name, &*changed[0].1.title), (&*name(500), "CEO"));
+
+    stand.simulator.reset_counts();
+    let mark = stand.cluster.audit().mark().unwrap();
+    stand.apply("newcomer", "Newcomer", json!({ "phoneNumber": "86-13800138071" })).await;
+    stand.becomes("newcomer", "Synced", "InSync").await;
+    let counts = stand.simulator.counts();
+    let writes = ours(&stand, mark);
+    println!(
+        "a new contact among 1,000: {counts:?}; {} writes to the apiserver, {} of them to the object",
+        writes.len(),
+        of_object(&writes)
+    );
+    assert_eq!((counts.of("AddMessageContact"), counts.writes), (1, 1), "{counts:?}");
+    assert!(of_object(&writes) <= 3, "{writes:#?}");
+    assert!(writes.len() <= 4, "{writes:#?}");
+}
+
+/// A simulator with room for many.
+fn roomy() -> Options {
+    let quotas = Quotas { contacts: 5_000, ..Quotas::default() };
+    Options { quotas, ..Options::default() }
+}
+
+fn operator_client(cluster: &Cluster) -> kube::Client {
+    let mut config = cluster.config();
+    let agent = http::HeaderValue::from_static("message-contact-operator/test");
+    config.headers.push((http::header::USER_AGENT, agent));
+    kube::Client::try_from(config).unwrap()
+}
+
+/// A name for each number: letters only.
+fn name(number: usize) -> String {
+    let letter = |digit: usize| char::from(b'a' + u8::try_from(digit % 26).unwrap());
+    format!("Rest{}{}{}", letter(number / 676), letter(number / 26), letter(number))
+}
+
+/// So many contacts, created by the operator.
+async fn bring_in(stand: &Stand, count: usize, poll_interval: &str) {
+    stand.apply_directory(json!({ "pollInterval": poll_interval })).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    stream::iter(0..count)
+        .for_each_concurrent(20, |number| async move {
+            stand.apply(&format!("rest-{number}"), &name(number), json!({})).await;
+        })
+        .await;
+}
+
+/// Waits until all objects are in sync, and the directory has written down how many there are.
+async fn counted(stand: &Stand, count: usize) {
+    let contacts = stand.contacts();
+    cluster::wait_for(3 * PATIENCE, "all contacts are in sync", || async {
+        let found =
+            contacts.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let synced = found.items.iter().filter(|it| condition_of(it, "Synced")["status"] == "True");
+        let synced = synced.count();
+        // A list of so many is not cheap: not ten times a second.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if synced == count { Ok(()) } else { Err(format!("{synced} of {count}")) }
+    })
+    .await
+    .unwrap();
+    let directories = stand.directories();
+    cluster::wait_for(PATIENCE, "the directory has counted them", || async {
+        let found = directories.get(&stand.directory).await.map_err(|error| error.to_string())?;
+        let counts = &found.data["status"]["contacts"];
+        if counts["managed"] == json!(count) { Ok(()) } else { Err(counts.to_string()) }
+    })
+    .await
+    .unwrap();
+}
+
+/// What the operator has written since then for this story.
+fn ours(stand: &Stand, mark: Mark) -> Vec<AuditEvent> {
+    let writes = stand.cluster.audit().writes(mark, By::UserAgent("message-contact-operator"));
+    let mut writes = writes.unwrap();
+    writes.retain(|it| it.namespace == stand.namespace || it.name == stand.directory);
+    writes
+}
+
+fn of_object(writes: &[AuditEvent]) -> usize {
+    writes.iter().filter(|write| write.resource == "messagecontacts").count()
+}
