@@ -40,7 +40,8 @@ const PORTS_EACH: u16 = 800;
 fn ports() -> std::ops::Range<u16> {
     static OURS: OnceLock<(u16, std::net::TcpListener)> = OnceLock::new();
     let claim = |port: u16| Some((port, std::net::TcpListener::bind(("127.0.0.1", port)).ok()?));
-    let take = || PORTS.step_by(PORTS_EACH.into()).find_map(claim).expect("too many test processes");
+    let take =
+        || PORTS.step_by(PORTS_EACH.into()).find_map(claim).expect("too many test processes");
     let (claimed, _) = OURS.get_or_init(take);
     claimed + 1..claimed + PORTS_EACH
 }
