@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::privacy::{self, Private};
 
 /// How long a story waits for anything. Generous: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
