@@ -101,7 +101,7 @@ pub(super) fn kind<Spec: JsonSchema, Status: JsonSchema>(
 }
 
 /// Makes a derived schema structural and quiet: no null where a field may be left out, no
-/// default (a default in spec would leave GitOps tools out of sync for ever), no title, no format
+/// default (a default in spec would leave `GitOps` tools out of sync for ever), no title, no format
 /// of numbers, descriptions without line breaks.
 fn tidy(schema: &mut Value) {
     let Some(keywords) = schema.as_object_mut() else { return };

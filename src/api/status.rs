@@ -62,8 +62,8 @@ pub fn contact(
     } = *facts;
     let Recorded { directory_id, contact_id, creation, last_write, last_error } = recorded;
     let contact_id = contact_id.as_ref().map(|id| cut(id.as_str(), ID_CHARS_MAX));
-    let unseen_but_held =
-        observed.is_none() && contact_id.is_some() && contact_id == previous.contact_id;
+    let unseen = observed.is_none() || is_suspended(verdict);
+    let unseen_but_held = unseen && contact_id.is_some() && contact_id == previous.contact_id;
     MessageContactStatus {
         observed_generation: Some(generation),
         last_handled_reconcile_at: handled(
@@ -85,11 +85,11 @@ pub fn contact(
             at: creation.at,
         }),
         observed: match observed {
+            _ if unseen_but_held => previous.observed.clone(),
             Some(observed) => Some(shown(observed)),
-            None if unseen_but_held => previous.observed.clone(),
             None => None,
         },
-        drift: if unseen_but_held {
+        drift: if unseen_but_held || is_suspended(verdict) {
             previous.drift.clone()
         } else {
             drift(&previous.drift, differences, now)
@@ -122,6 +122,9 @@ fn contact_conditions(
         policy_compliant,
         ready_waits_for_verification: _,
     } = verdict;
+    if is_suspended(verdict) {
+        return suspended_conditions(previous, synced, generation, now);
+    }
     let render =
         |type_: &str, finding: &Finding| condition(previous, type_, finding, generation, now);
     let findings = [
@@ -135,19 +138,34 @@ fn contact_conditions(
         .into_iter()
         .filter_map(|(type_, finding)| finding.map(|finding| render(type_, finding)))
         .collect();
-    let last_ready = previous.iter().find(|condition| condition.type_ == "Ready");
-    if synced.reason == Reason::Suspended {
-        // Whoever waits for the object goes on seeing what held before it was suspended.
-        conditions.push(match last_ready {
-            Some(last) => Condition { observed_generation: Some(generation), ..last.clone() },
-            None => render("Ready", synced),
-        });
-    } else {
-        let ready = verdict.ready();
-        conditions.push(render("Ready", ready));
-        conditions.extend(progress(previous, ready, generation, now));
+    let ready = verdict.ready();
+    conditions.push(render("Ready", ready));
+    conditions.extend(progress(previous, ready, generation, now));
+    conditions
+}
+
+/// Nothing is looked at: everybody goes on seeing what held before, and only `Synced` says why.
+fn suspended_conditions(
+    previous: &[Condition],
+    synced: &Finding,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let render = |type_: &str| condition(previous, type_, synced, generation, now);
+    let ends = ["Synced", "Reconciling", "Stalled"];
+    let kept = previous.iter().filter(|last| !ends.contains(&last.type_.as_str()));
+    let mut conditions = vec![render("Synced")];
+    conditions.extend(
+        kept.map(|last| Condition { observed_generation: Some(generation), ..last.clone() }),
+    );
+    if conditions.iter().all(|condition| condition.type_ != "Ready") {
+        conditions.push(render("Ready"));
     }
     conditions
+}
+
+fn is_suspended(verdict: &Verdict) -> bool {
+    verdict.synced.reason == Reason::Suspended
 }
 
 /// Everything that the status of a directory is made from, beside the previous status.

@@ -83,6 +83,7 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result
 }
 
 /// A variable of the process's environment; the only place that reads it beside clap.
+#[expect(clippy::disallowed_methods, reason = "the one place; all others are given a lookup")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

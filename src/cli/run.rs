@@ -24,8 +24,23 @@ pub const HASH_KEY_SECRET: &str = "message-contact-operator-hash-key";
 /// The key in that Secret.
 const HASH_KEY: &str = "key";
 
-/// Longest time from SIGTERM to the end, whatever is still under way.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Longest time from SIGTERM until the controllers are given up. With [`LEFTOVERS_END_WITHIN`] it is
+/// less than the 20 s that the manual promises.
+const STOP_WITHIN: Duration = Duration::from_secs(18);
+
+/// Longest time for what blocks a thread after that.
+const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(1);
+
+/// Longest time until the apiserver takes a connection, TLS included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest time in which the apiserver takes nothing of a request.
+const SENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest silence of the apiserver within an answer. A watch may be silent until the apiserver ends
+/// it, which kube asks for after 290 s, and kube's own patience with it is 295 s; one that is cut
+/// before would be begun again and again. For other requests this is only the last resort.
+const SILENT_FOR_MAX: Duration = Duration::from_mins(5);
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +80,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(options));
     // Whatever is left has had its time.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
     ended
 }
 
@@ -74,58 +89,72 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // Before anything that takes time: a signal during the start counts as well.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = tokio::sync::watch::Sender::new(false);
+    let asked_to_stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let mut asked_to_stop = std::pin::pin!(asked_to_stop);
 
     let readiness = Readiness::default();
     serve_health(options.health_addr, readiness.clone()).await?;
-    let client = Client::try_from(cluster_config().await?).context("no client for the cluster")?;
-    let hash_key = hash_key(&client, &options.namespace).await?;
+    let start = async {
+        let config = cluster_config().await?;
+        let client = Client::try_from(config).context("no client for the cluster")?;
+        let hash_key = hash_key(&client, &options.namespace).await?;
+        anyhow::Ok((client, hash_key))
+    };
+    let (client, hash_key) = tokio::select! {
+        started = start => started?,
+        () = &mut asked_to_stop => {
+            tracing::info!("the operator has ended before it began");
+            return Ok(());
+        }
+    };
     let environment = Environment::new(options.namespace, options.allow_endpoint, |name| {
         super::environment(name)
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
-    let stopped = {
-        let mut stop = stop.subscribe();
-        async move {
-            let _ = stop.wait_for(|stop| *stop).await;
-        }
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let stopped = async move {
+        let _ = stopped.await;
     };
-    let controller = controller::run(
-        client,
-        environment,
-        hash_key,
-        Clock::system(),
-        readiness,
-        stopped,
-    );
+    let controller =
+        controller::run(client, environment, hash_key, Clock::system(), readiness, stopped);
     let mut controller = std::pin::pin!(controller);
     tokio::select! {
         () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = &mut asked_to_stop => {}
     }
-    stop.send_replace(true);
-    match tokio::time::timeout(STOP_WITHIN, controller).await {
-        Ok(()) => tracing::info!("the operator has ended"),
-        Err(_) => tracing::warn!("something was still under way after {STOP_WITHIN:?}"),
+    // Fails only after the controllers have ended.
+    let _ = stop.send(());
+    if tokio::time::timeout(STOP_WITHIN, controller).await.is_ok() {
+        tracing::info!("the operator has ended");
+    } else {
+        tracing::warn!("something was still under way after {STOP_WITHIN:?}");
     }
     Ok(())
 }
 
 /// The cluster, from `KUBECONFIG` or the service account.
 async fn cluster_config() -> anyhow::Result<Config> {
-    let mut config = Config::infer().await.context(
-        "no cluster: set KUBECONFIG, or run in a pod with a service account",
-    )?;
+    let mut config = Config::infer()
+        .await
+        .context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
     config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_WITHIN);
+    config.write_timeout = Some(SENT_WITHIN);
+    config.read_timeout = Some(SILENT_FOR_MAX);
+    // Counted from each request, not from when its pooled connection fell idle.
+    config.reset_reader_on_write = true;
     let agent = concat!("message-contact-operator/", env!("CARGO_PKG_VERSION"));
-    config.headers.push((
-        axum::http::header::USER_AGENT,
-        axum::http::HeaderValue::from_static(agent),
-    ));
+    config
+        .headers
+        .push((axum::http::header::USER_AGENT, axum::http::HeaderValue::from_static(agent)));
     Ok(config)
 }
 
@@ -138,11 +167,17 @@ async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
             let bytes = secret.data.unwrap_or_default().remove(HASH_KEY).map(|value| value.0);
             let bytes = bytes.and_then(|bytes| <[u8; HashKey::BYTES]>::try_from(bytes).ok());
             return bytes.map(HashKey::new).with_context(|| {
-                format!("{}: `{HASH_KEY}` must hold 32 bytes; delete the Secret to have it made anew", where_())
+                format!(
+                    "{}: `{HASH_KEY}` must hold 32 bytes; delete the Secret to have it made anew",
+                    where_()
+                )
             });
         }
         let secret = Secret {
-            metadata: ObjectMeta { name: Some(HASH_KEY_SECRET.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(HASH_KEY_SECRET.to_owned()),
+                ..ObjectMeta::default()
+            },
             data: Some([(HASH_KEY.to_owned(), ByteString(random_bytes().to_vec()))].into()),
             ..Secret::default()
         };
@@ -182,7 +217,8 @@ async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Resu
             }
         }
     };
-    let router = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let router =
+        Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
 }

@@ -138,8 +138,7 @@ pub(super) fn refused(
     // exceptions: another operation in the directory says nothing of the rate, and where the answer
     // leaves open whether a write was executed, a hint does not settle it.
     let asked = header_text(headers, "x-acs-retry-after").and_then(positive);
-    let known =
-        code.as_ref().and_then(by_code).unwrap_or_else(|| by_status(status, code.as_ref()));
+    let known = code.as_ref().and_then(by_code).unwrap_or_else(|| by_status(status, code.as_ref()));
     let meaning = match (asked, known) {
         (None, known) | (Some(_), known @ Refused(Conflict)) => known,
         (Some(_), NoAnswer) if !action.is_read() => NoAnswer,

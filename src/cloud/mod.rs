@@ -27,7 +27,6 @@ mod error;
 pub mod credentials;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on is a failed test")]
 mod tests;
 
 /// Sends calls to one endpoint with one identity.

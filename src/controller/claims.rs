@@ -3,7 +3,7 @@
 //! A contact belongs to the object whose status holds its id. The index answers in time that does
 //! not depend on how many objects there are; whether an object *may* act is asked of the object.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use kube::runtime::reflector::ObjectRef;
@@ -27,6 +27,10 @@ pub(super) struct Claim {
     pub(super) wants: ContactName,
     /// The name of an open intent.
     pub(super) intent: Option<ContactName>,
+    /// Which spec it has: whether its claim counts depends on more of it than the name.
+    pub(super) generation: Option<i64>,
+    /// It is on its way out, and a name that it holds will be free.
+    pub(super) deleting: bool,
 }
 
 /// The index.
@@ -36,17 +40,19 @@ pub(super) struct Claims {
     by_contact: HashMap<(DirectoryId, ContactId), BTreeSet<Uid>>,
     by_name: HashMap<(String, String), BTreeSet<Uid>>,
     by_directory: HashMap<String, BTreeSet<Uid>>,
+    by_namespace: HashMap<String, BTreeSet<Uid>>,
     reserved: HashMap<(DirectoryId, ContactId), Uid>,
 }
 
 impl Claims {
     /// Takes in what an object holds and wants now. Returns the objects that may be concerned:
-    /// those that want a name which this one took, wanted or set free.
+    /// those that want a name which this one has, took, wanted or set free, also if all that
+    /// changed is whether its claim counts. Nobody is concerned if nothing changed.
     pub(super) fn set(&mut self, uid: &Uid, claim: Claim) -> Vec<Contact> {
         if self.by_uid.get(uid) == Some(&claim) {
             return Vec::new();
         }
-        let mut concerned = self.remove(uid);
+        let mut concerned = self.take(uid);
         if let Some(held) = &claim.holds {
             self.by_contact.entry(held.clone()).or_default().insert(uid.clone());
             if self.reserved.get(held) == Some(uid) {
@@ -57,13 +63,20 @@ impl Claims {
             self.by_name.entry(key).or_default().insert(uid.clone());
         }
         self.by_directory.entry(claim.directory.clone()).or_default().insert(uid.clone());
+        self.by_namespace.entry(namespace(&claim)).or_default().insert(uid.clone());
         concerned.extend(self.wanting_names_of(&claim, uid));
         self.by_uid.insert(uid.clone(), claim);
         concerned
     }
 
-    /// Forgets an object. Returns the objects that may be concerned.
+    /// Forgets an object that is gone, and what was set aside for it. Returns the objects that may
+    /// be concerned.
     pub(super) fn remove(&mut self, uid: &Uid) -> Vec<Contact> {
+        self.reserved.retain(|_, holder| holder != uid);
+        self.take(uid)
+    }
+
+    fn take(&mut self, uid: &Uid) -> Vec<Contact> {
         let Some(claim) = self.by_uid.remove(uid) else { return Vec::new() };
         if let Some(held) = &claim.holds {
             take_out(&mut self.by_contact, held, uid);
@@ -72,12 +85,19 @@ impl Claims {
             take_out(&mut self.by_name, &key, uid);
         }
         take_out(&mut self.by_directory, &claim.directory, uid);
+        take_out(&mut self.by_namespace, &namespace(&claim), uid);
         self.wanting_names_of(&claim, uid)
     }
 
-    /// Forgets what was set aside for an object that is gone.
-    pub(super) fn unreserve(&mut self, uid: &Uid) {
-        self.reserved.retain(|_, holder| holder != uid);
+    /// Whether the object is in the index: seen, and not gone.
+    pub(super) fn knows(&self, uid: &Uid) -> bool {
+        self.by_uid.contains_key(uid)
+    }
+
+    /// Whether an object holds the contact; a reserved contact counts as held.
+    pub(super) fn is_held(&self, directory: &DirectoryId, contact: &ContactId) -> bool {
+        let key = (directory.clone(), contact.clone());
+        self.by_contact.contains_key(&key) || self.reserved.contains_key(&key)
     }
 
     /// The objects that hold a contact, `but` this one; a reserved contact counts as held.
@@ -95,9 +115,14 @@ impl Claims {
     }
 
     /// Sets a contact aside for an object whose status is about to hold it. `false` if another
-    /// object holds it or was faster.
-    pub(super) fn reserve(&mut self, directory: &DirectoryId, contact: &ContactId, uid: &Uid) -> bool {
-        if !self.holders(directory, contact, uid).is_empty() {
+    /// object holds it or was faster, or if this one is gone.
+    pub(super) fn reserve(
+        &mut self,
+        directory: &DirectoryId,
+        contact: &ContactId,
+        uid: &Uid,
+    ) -> bool {
+        if !self.knows(uid) || !self.holders(directory, contact, uid).is_empty() {
             return false;
         }
         self.reserved.insert((directory.clone(), contact.clone()), uid.clone());
@@ -127,6 +152,18 @@ impl Claims {
         uids.into_iter().flatten().filter_map(|uid| self.object(uid)).collect()
     }
 
+    /// The objects in a namespace, and those that want a name which one of these has or wants:
+    /// whether its claim counts depends on the namespace.
+    pub(super) fn concerned_by_namespace(&self, namespace: &str) -> HashSet<Contact> {
+        let uids = self.by_namespace.get(namespace).into_iter().flatten();
+        let inside = uids.filter_map(|uid| Some((uid, self.by_uid.get(uid)?)));
+        inside
+            .flat_map(|(uid, claim)| {
+                std::iter::once(claim.object.clone()).chain(self.wanting_names_of(claim, uid))
+            })
+            .collect()
+    }
+
     fn object(&self, uid: &Uid) -> Option<Contact> {
         self.by_uid.get(uid).map(|claim| claim.object.clone())
     }
@@ -143,11 +180,110 @@ fn name_keys(claim: &Claim) -> BTreeSet<(String, String)> {
     names.map(|name| (claim.directory.clone(), name.folded())).collect()
 }
 
+fn namespace(claim: &Claim) -> String {
+    claim.object.namespace.clone().unwrap_or_default()
+}
+
 fn take_out<K: Eq + Hash + Clone>(index: &mut HashMap<K, BTreeSet<Uid>>, key: &K, uid: &Uid) {
     if let Some(uids) = index.get_mut(key) {
         uids.remove(uid);
         if uids.is_empty() {
             index.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> Uid {
+        Uid(format!("{name}-uid"))
+    }
+
+    fn object(name: &str) -> Contact {
+        ObjectRef::new(name).within("team-a")
+    }
+
+    fn claim(name: &str, wants: &str) -> Claim {
+        Claim {
+            object: object(name),
+            holds: None,
+            directory: "main".to_owned(),
+            wants: ContactName::parse(wants).expect("it is a name"),
+            intent: None,
+            generation: Some(1),
+            deleting: false,
+        }
+    }
+
+    fn held() -> (DirectoryId, ContactId) {
+        (DirectoryId("rd-3G".to_owned()), ContactId("c-8".to_owned()))
+    }
+
+    /// Two that want one name, and one that wants another.
+    fn rivals() -> Claims {
+        let mut claims = Claims::default();
+        claims.set(&uid("older"), claim("older", "Baiqi"));
+        claims.set(&uid("younger"), claim("younger", "BAIQI"));
+        claims.set(&uid("near"), claim("near", "Baiqia"));
+        claims
+    }
+
+    #[test]
+    fn a_rival_is_told_when_a_claim_may_count_no_longer() {
+        let same = claim("older", "Baiqi");
+        assert_eq!(rivals().set(&uid("older"), same.clone()), []);
+        let changed = [
+            Claim { generation: Some(2), ..same.clone() },
+            Claim { deleting: true, ..same.clone() },
+            Claim { holds: Some(held()), ..same.clone() },
+            claim("older", "Lianpo"),
+        ];
+        for changed in changed {
+            let told = rivals().set(&uid("older"), changed.clone());
+            assert!(told.contains(&object("younger")), "{changed:?}");
+            assert!(
+                !told.contains(&object("near")) && !told.contains(&object("older")),
+                "{told:?}"
+            );
+        }
+        assert_eq!(rivals().remove(&uid("older")), [object("younger")]);
+    }
+
+    #[test]
+    fn a_namespace_concerns_who_is_in_it_and_their_rivals() {
+        let mut claims = rivals();
+        let elsewhere = ObjectRef::new("older").within("team-b");
+        claims.set(&uid("older"), Claim { object: elsewhere.clone(), ..claim("older", "Baiqi") });
+        let concerned = claims.concerned_by_namespace("team-b");
+        assert_eq!(concerned, HashSet::from([elsewhere.clone(), object("younger")]));
+        claims.remove(&uid("near"));
+        let concerned = claims.concerned_by_namespace("team-a");
+        assert_eq!(concerned, HashSet::from([elsewhere, object("younger")]));
+        assert!(claims.concerned_by_namespace("team-c").is_empty());
+    }
+
+    #[test]
+    fn a_contact_is_held_once_it_is_set_aside_and_until_its_object_is_gone() {
+        let ((directory, contact), mut claims) = (held(), rivals());
+        assert!(!claims.is_held(&directory, &contact));
+        assert!(claims.reserve(&directory, &contact, &uid("older")));
+        assert!(!claims.reserve(&directory, &contact, &uid("younger")));
+        assert!(claims.is_held(&directory, &contact));
+        claims.set(&uid("older"), Claim { generation: Some(2), ..claim("older", "Baiqi") });
+        assert!(claims.is_held(&directory, &contact), "it stays set aside");
+        claims.remove(&uid("older"));
+        assert!(!claims.is_held(&directory, &contact));
+        // A pass may come to its end after its object.
+        assert!(!claims.reserve(&directory, &contact, &uid("older")));
+        assert!(!claims.is_held(&directory, &contact));
+
+        let holding = Claim { holds: Some(held()), ..claim("younger", "Baiqi") };
+        claims.set(&uid("younger"), holding);
+        assert!(claims.is_held(&directory, &contact));
+        assert!(!claims.is_held(&directory, &ContactId("c-9".to_owned())));
+        claims.remove(&uid("younger"));
+        assert!(!claims.is_held(&directory, &contact) && !claims.knows(&uid("younger")));
     }
 }

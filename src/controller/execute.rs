@@ -6,24 +6,39 @@ use jiff::Timestamp;
 
 use super::claims::Contact;
 use super::gather::{Judgement, World};
-use super::report::{self, Happening, Written};
+use super::message_contact::Pass;
+use super::report::{self, Happening, Interrupted, Written};
 use crate::directory::{NotListed, Outcome, Priority};
-use crate::domain::call::{Call, CallError, Changes, DeletionState, Reply};
-use crate::domain::contact::Recorded;
+use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply};
+use crate::domain::contact::{Recorded, Uid};
 use crate::domain::snapshot::Snapshot;
-use crate::plan::{AddFate, Step, Urgency, next_setback};
+use crate::plan::{AddFate, Step, Urgency, next_setback, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
-    /// Look again: the world has changed. `carried` is what the status is to remember from now on.
-    LookAgain {
-        /// What the status is to remember, if that changed.
-        carried: Option<Recorded>,
-    },
-    /// Nothing can be done now; look again at that time.
-    Later(Option<Timestamp>),
-    /// The object may be gone.
+    /// Look again: the world has changed.
+    LookAgain,
+    /// Somebody else wrote the object meanwhile.
+    Conflict,
+    /// The directory takes no calls any more.
+    Closed,
+    /// The object is gone, or may go.
     Released,
+}
+
+impl From<Written> for Left {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Stored => Self::LookAgain,
+            Written::Conflict => Self::Conflict,
+            Written::Gone => Self::Released,
+        }
+    }
+}
+
+/// Whether the step creates a contact.
+pub(super) fn is_add(step: &Step) -> bool {
+    matches!(step, Step::Call(Call::AddMessageContact(_), _))
 }
 
 /// Whether the plan wants something remembered that must be stored before its step is taken.
@@ -37,19 +52,30 @@ pub(super) fn must_store_first(judgement: &Judgement) -> bool {
 }
 
 /// Stores identity and intent before the step that relies on them.
-pub(super) async fn store_first(
-    world: &World,
-    judgement: &Judgement,
-) -> Result<Left, kube::Error> {
+pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<Left, Interrupted> {
     let Judgement { stored, plan, uid, .. } = judgement;
+    let memory = world.remembered(uid);
     let intent = plan.record.creation.as_ref();
     if let Some(intent) = intent.filter(|intent| stored.creation.as_ref() != Some(*intent)) {
         // Nobody but this process knows of the intent, and it has sent nothing under it.
         let add = Some((intent.hash.clone(), intent.at, AddFate::NotMade));
         world.remember(uid, |memory| memory.add = add);
     }
-    report::contact(world, judgement, &plan.record, false).await?;
-    Ok(Left::LookAgain { carried: None })
+    // The write that is planned was not made yet, so it is not noted yet.
+    let last_write = judgement.recorded.last_write.clone();
+    let record = Recorded { last_write, ..plan.record.clone() };
+    let generation = judgement.object.metadata.generation.unwrap_or(0);
+    let retries = memory.setback.is_some_and(|setback| setback.generation == generation);
+    let written = if retries {
+        // What failed before stands until this try has ended, or every retry would be news.
+        report::record(world, judgement, &record).await?
+    } else {
+        report::contact(world, judgement, &record, None).await?
+    };
+    if !matches!(written, Written::Stored) {
+        world.remember_if_known(uid, |known| known.add = memory.add);
+    }
+    Ok(written.into())
 }
 
 /// Takes the step.
@@ -57,40 +83,40 @@ pub(super) async fn step(
     world: &Arc<World>,
     key: &Contact,
     judgement: &Judgement,
-    carried: Option<&Recorded>,
+    pass: &mut Pass,
     step: &Step,
-) -> Result<Left, kube::Error> {
+) -> Result<Left, Interrupted> {
     match step {
-        Step::TakeFinalizer => {
-            report::finalizer(world, judgement, true).await?;
-            Ok(Left::LookAgain { carried: carried.cloned() })
-        }
+        Step::TakeFinalizer => Ok(report::finalizer(world, judgement, true).await?.into()),
         Step::ReleaseFinalizer => match report::finalizer(world, judgement, false).await? {
-            Written::Stored => Ok(Left::Released),
-            Written::Conflict => Ok(Left::LookAgain { carried: carried.cloned() }),
+            Written::Stored | Written::Gone => Ok(Left::Released),
+            Written::Conflict => Ok(Left::Conflict),
         },
-        Step::Relist => relist(world, judgement, carried).await,
+        Step::Relist => Ok(relist(world, judgement).await),
+        Step::Call(Call::DeleteMessageContact { .. }, _) if !world.definition_stands().await? => {
+            world.remember(&judgement.uid, |memory| memory.let_go = true);
+            Ok(Left::LookAgain)
+        }
         Step::Call(planned, urgency) => {
-            let outcome = send(world, key, judgement, carried, planned, *urgency).await;
-            after(world, judgement, carried, planned, outcome).await
+            let outcome = send(world, key, judgement, pass, planned, *urgency).await;
+            Ok(after(world, judgement, pass, planned, outcome))
         }
     }
 }
 
-async fn relist(
-    world: &World,
-    judgement: &Judgement,
-    carried: Option<&Recorded>,
-) -> Result<Left, kube::Error> {
+async fn relist(world: &World, judgement: &Judgement) -> Left {
     let listed = match &judgement.directory {
         Some(directory) => directory.relist().await,
         None => Err(NotListed::Closed),
     };
-    match listed {
-        Ok(()) => Ok(Left::LookAgain { carried: carried.cloned() }),
-        Err(NotListed::Failed(_)) => Ok(Left::Later(Some(soon(world.clock.now())))),
-        Err(NotListed::Closed) => Ok(Left::Later(None)),
-    }
+    let action = Action::ListMessageContacts;
+    let error = match listed {
+        Ok(()) => None,
+        Err(NotListed::Failed(error)) => Some(CallError { action, ..error }),
+        Err(NotListed::Closed) => return Left::Closed,
+    };
+    note_setback(world, judgement, action, error.as_ref());
+    Left::LookAgain
 }
 
 /// Asks the lane for the call. Right before it is sent everything is judged once more, and it is
@@ -99,7 +125,7 @@ async fn send(
     world: &Arc<World>,
     key: &Contact,
     judgement: &Judgement,
-    carried: Option<&Recorded>,
+    pass: &Pass,
     planned: &Call,
     urgency: Urgency,
 ) -> Outcome {
@@ -111,7 +137,7 @@ async fn send(
     };
     let decide = {
         let (world, key, planned) = (Arc::clone(world), key.clone(), planned.clone());
-        let (uid, carried) = (judgement.uid.clone(), carried.cloned());
+        let (uid, carried) = (pass.uid.clone(), pass.carried.clone());
         let is_add = matches!(planned, Call::AddMessageContact(_));
         move |snapshot: &Snapshot, now: Timestamp| {
             if is_add {
@@ -131,43 +157,50 @@ async fn send(
     directory.perform(priority, decide).await
 }
 
-async fn after(
+fn after(
     world: &World,
     judgement: &Judgement,
-    carried: Option<&Recorded>,
+    pass: &mut Pass,
     call: &Call,
     outcome: Outcome,
-) -> Result<Left, kube::Error> {
-    let Judgement { uid, plan, object, .. } = judgement;
-    let now = world.clock.now();
+) -> Left {
     let result = match outcome {
         Outcome::Done(result) => result,
-        Outcome::Overtaken => return Ok(Left::LookAgain { carried: carried.cloned() }),
-        Outcome::NotConnected(error) => Err(error),
-        Outcome::Closed => return Ok(Left::Later(None)),
+        Outcome::Overtaken => return Left::LookAgain,
+        // Nothing was sent: to this object it is as if its own call had been refused.
+        Outcome::NotConnected(error) => Err(CallError { action: call.action(), ..error }),
+        Outcome::Closed => return Left::Closed,
     };
     let error = result.as_ref().err();
-    let generation = object.metadata.generation.unwrap_or(0);
-    world.remember(uid, |memory| {
-        memory.setback =
-            next_setback(memory.setback.as_ref(), call.action(), error, generation, now);
-    });
-    let refused = error.is_some_and(|error: &CallError| error.class.not_executed());
-    if refused && matches!(call, Call::AddMessageContact(_)) {
-        set_add_fate(world, uid, AddFate::NotMade);
-    }
-    if let Ok(reply) = &result
-        && let Some(happening) = happening(call, reply)
+    note_setback(world, judgement, call.action(), error);
+    if error.is_some_and(|error| error.class.not_executed())
+        && matches!(call, Call::AddMessageContact(_))
     {
-        report::event(world, judgement, happening).await;
+        set_add_fate(world, &judgement.uid, AddFate::NotMade);
     }
-    let carried = if refused { carried.cloned() } else { Some(plan.record.clone()) };
-    Ok(Left::LookAgain { carried })
+    if let Ok(reply) = &result {
+        pass.happened.extend(happening(call, reply));
+    }
+    pass.carried = Some(record_after(&judgement.recorded, judgement.plan.record.clone(), error));
+    Left::LookAgain
+}
+
+/// Remembers that a call failed, or that one of that operation worked.
+fn note_setback(world: &World, judgement: &Judgement, action: Action, error: Option<&CallError>) {
+    let generation = judgement.object.metadata.generation.unwrap_or(0);
+    let now = world.clock.now();
+    let note = |memory: &mut super::gather::Memory| {
+        memory.setback = next_setback(memory.setback.as_ref(), action, error, generation, now);
+    };
+    match error {
+        Some(_) => world.remember(&judgement.uid, note),
+        None => world.remember_if_known(&judgement.uid, note),
+    }
 }
 
 /// Refines what is known of the Add under the open intent.
-fn set_add_fate(world: &World, uid: &crate::domain::contact::Uid, fate: AddFate) {
-    world.remember(uid, |memory| {
+fn set_add_fate(world: &World, uid: &Uid, fate: AddFate) {
+    world.remember_if_known(uid, |memory| {
         if let Some((_, _, known)) = &mut memory.add {
             *known = fate;
         }
@@ -209,9 +242,4 @@ fn fields(changes: &Changes) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(field, changed)| changed.then_some(field))
     .collect()
-}
-
-/// A short pause after a list that failed; the directory itself tries again with growing ones.
-fn soon(now: Timestamp) -> Timestamp {
-    now.saturating_add(jiff::SignedDuration::from_secs(5)).unwrap_or(Timestamp::MAX)
 }

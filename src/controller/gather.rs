@@ -1,28 +1,33 @@
 //! All reads: what one pass over an object is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Client, ResourceExt};
+use kube::{Api, Client, CustomResourceExt, ResourceExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
+use super::report::{Interrupted, within};
 use super::triggers::Waker;
-use crate::api::{self, MessageContact, ResourceDirectory, parse};
+use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::{Credentials, Directory, Registry};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Uid,
+    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
-use crate::plan::{self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View};
+use crate::plan::{
+    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+};
 
 /// Everything that the controllers share.
 pub struct World {
@@ -36,6 +41,10 @@ pub struct World {
     pub hash_key: HashKey,
     /// The directories that are connected.
     pub registry: Registry,
+    /// How many requests that change something in the cluster are made at once.
+    pub(super) cluster_writes: Semaphore,
+    pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -79,7 +88,18 @@ pub(super) struct Memory {
     pub(super) add: Option<(String, Timestamp, AddFate)>,
     /// The last call for the object, if it failed.
     pub(super) setback: Option<Setback>,
+    /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
+    pub(super) let_go: bool,
+    /// How many passes in a row the apiserver has interrupted.
+    pub(super) interruptions: u32,
 }
+
+/// How many intents to create may be open in one directory at once: enough for the next one to be
+/// written while a call is in flight, and few enough that none is old when its Add goes out.
+const CREATES_MAX: usize = 4;
+
+/// How many requests that change something are made to the apiserver at once.
+pub(super) const CLUSTER_WRITES_MAX: usize = 16;
 
 /// What a pass decided, and from what.
 pub(super) struct Judgement {
@@ -87,13 +107,15 @@ pub(super) struct Judgement {
     pub(super) uid: Uid,
     /// What the stored status says; the plan may want it to say something else.
     pub(super) stored: Recorded,
+    /// What the plan was made from: the stored status, and what this pass has done since.
+    pub(super) recorded: Recorded,
     pub(super) directory_name: String,
     pub(super) directory: Option<Directory>,
+    /// The directory was not listed yet since it was connected.
+    pub(super) unlisted: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
-    /// The text of the annotation that asks for a reconcile.
-    pub(super) requested_at: Option<String>,
 }
 
 impl World {
@@ -117,12 +139,26 @@ impl World {
     /// Changes what this process remembers of an object.
     pub(super) fn remember(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
         change(self.memory().entry(uid.clone()).or_default());
+        // A call may end after its object is gone: nothing would forget it a second time.
+        if !self.claims().knows(uid) {
+            self.memory().remove(uid);
+        }
     }
 
-    /// Forgets an object that is gone.
-    pub(super) fn forget(&self, uid: &Uid) {
+    /// Takes the newest known version of an object into the index. Returns who may be concerned.
+    /// The index is locked before the version is looked up: whoever comes last knows the newest,
+    /// and an object that has left the store does not come back.
+    pub(super) fn index(&self, key: &Contact) -> Vec<Contact> {
+        let mut claims = self.claims_mut();
+        let Some(object) = self.object(key) else { return Vec::new() };
+        claims.set(&uid_of(&object), claim_of(&object))
+    }
+
+    /// Forgets an object that has left the store. Returns who may be concerned.
+    pub(super) fn forget(&self, uid: &Uid) -> Vec<Contact> {
+        let concerned = self.claims_mut().remove(uid);
         self.memory().remove(uid);
-        self.claims_mut().unreserve(uid);
+        concerned
     }
 
     /// The object as it was last stored: what the watch brought, or our own newer write.
@@ -139,6 +175,43 @@ impl World {
             }
             None => Some(watched),
         }
+    }
+
+    /// As [`Self::remember`], for what is nothing worth to an object that nothing is known of, as
+    /// one that is gone.
+    pub(super) fn remember_if_known(&self, uid: &Uid, change: impl FnOnce(&mut Memory)) {
+        if let Some(memory) = self.memory().get_mut(uid) {
+            change(memory);
+        }
+    }
+
+    /// Forgets what failed before for these objects: the directory answers again.
+    pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
+        let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
+        for uid in uids.collect::<Vec<_>>() {
+            self.remember_if_known(&uid, |memory| memory.setback = None);
+        }
+    }
+
+    /// Waits until another intent to create may be open in a directory.
+    pub(super) async fn may_create(&self, directory: &str) -> OwnedSemaphorePermit {
+        let slots = {
+            let mut creates = self.creates.lock().unwrap_or_else(PoisonError::into_inner);
+            let slots = creates.entry(directory.to_owned());
+            Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(CREATES_MAX))))
+        };
+        slots.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Whether our definition stands. If it is being deleted, somebody takes the operator out, and
+    /// the contacts in the cloud MUST stay. Asked before each deletion in the cloud.
+    ///
+    /// # Errors
+    /// The apiserver did not tell: nothing may be deleted then.
+    pub(super) async fn definition_stands(&self) -> Result<bool, Interrupted> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let found = within(api.get_metadata_opt(MessageContact::crd_name())).await?;
+        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
     }
 
     /// The runtime of a directory, if its object asks for one.
@@ -171,6 +244,9 @@ impl World {
 
         let wanted = parse::contact(&object.spec);
         let desired = match (&object.metadata.deletion_timestamp, &wanted) {
+            (Some(since), _) if memory.let_go => {
+                Desired::Absent { removal: Removal::Retain, since: since.0 }
+            }
             (Some(since), _) => {
                 Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
             }
@@ -189,21 +265,28 @@ impl World {
             }
         };
         let name = plan::name_in_question(&recorded, &desired).cloned();
+        let mut unlisted = false;
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
-            Err(finding) => Connection::Closed(finding),
+            Err(Closed::Refused(finding)) => Connection::Closed(finding),
+            Err(Closed::Unlisted(finding)) => {
+                unlisted = true;
+                Connection::Closed(finding)
+            }
             Ok((directory_id, snapshot)) => Connection::Open(View {
                 directory_id,
                 own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
                 namesakes: self.namesakes(&uid, &recorded, name.as_ref(), directory_id, snapshot),
-                rival: name.as_ref().is_some_and(|name| self.has_rival(&object, &uid, name)),
+                rival: name
+                    .as_ref()
+                    .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
-                add: add_fate(&recorded, &memory),
+                add: add_fate(&recorded, &memory, self.started_at),
             }),
         };
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
-            seen_generation: status.observed_generation.unwrap_or(-1),
+            settled_generation: settled_generation(&status),
             finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
             desired,
             recorded: &recorded,
@@ -221,11 +304,12 @@ impl World {
         });
         Some(Judgement {
             stored,
+            recorded,
             directory: self.directory(&directory_name),
             directory_name,
+            unlisted,
             observed,
             plan,
-            requested_at: object.annotations().get(api::REQUESTED_AT).cloned(),
             uid,
             object,
         })
@@ -275,8 +359,17 @@ impl World {
     }
 
     /// Whether another object that holds no contact comes before this one for a name: it has an
-    /// open intent, or is older. Only an object that may act counts.
-    fn has_rival(&self, object: &MessageContact, uid: &Uid, name: &ContactName) -> bool {
+    /// open intent, or may act and is older. Between two open intents the older object comes first.
+    fn has_rival(
+        &self,
+        object: &MessageContact,
+        uid: &Uid,
+        recorded: &Recorded,
+        name: &ContactName,
+    ) -> bool {
+        let intends = |recorded: &Recorded| {
+            recorded.creation.as_ref().is_some_and(|intent| intent.name.folded() == name.folded())
+        };
         let directory = parse::directory_name(&object.spec);
         let wanting = self.claims().wanting(directory, &name.folded());
         let age = |object: &MessageContact| {
@@ -285,12 +378,17 @@ impl World {
         };
         wanting.iter().filter(|(other, _)| other != uid).any(|(_, key)| {
             let Some(other) = self.object(key) else { return false };
-            let recorded = other.status.as_ref().map(parse::recorded).unwrap_or_default();
-            if recorded.contact_id.is_some() {
+            let theirs = other.status.as_ref().map(parse::recorded).unwrap_or_default();
+            if theirs.contact_id.is_some() {
                 return false;
             }
-            let intends = recorded.creation.is_some_and(|intent| intent.name == *name);
-            intends || (self.may_act(&other) && age(&other) < age(object))
+            let is_older = age(&other) < age(object);
+            match (intends(&theirs), intends(recorded)) {
+                (true, true) => is_older,
+                (true, false) => true,
+                (false, true) => false,
+                (false, false) => is_older && self.may_act(&other),
+            }
         })
     }
 
@@ -303,9 +401,9 @@ impl World {
             let namespace = object.namespace().unwrap_or_default();
             spec.is_ok_and(|spec| self.admits(&spec, &namespace))
         });
-        let enforced = parse::contact(&object.spec).is_ok_and(
-            |wanted: DesiredContact| wanted.mode == crate::domain::contact::Mode::Enforce,
-        );
+        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
+            wanted.mode == crate::domain::contact::Mode::Enforce
+        });
         admitted
             && enforced
             && object.spec.suspend != Some(true)
@@ -314,7 +412,7 @@ impl World {
 }
 
 /// What an object holds and wants, for the index.
-pub(super) fn claim_of(object: &MessageContact) -> Claim {
+fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
@@ -322,6 +420,8 @@ pub(super) fn claim_of(object: &MessageContact) -> Claim {
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
         intent: recorded.creation.map(|intent| intent.name),
+        generation: object.metadata.generation,
+        deleting: object.metadata.deletion_timestamp.is_some(),
     }
 }
 
@@ -336,12 +436,29 @@ fn version(object: &MessageContact) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn add_fate(recorded: &Recorded, memory: &Memory) -> AddFate {
+/// An intent that an earlier process left open may have stood for a while before its Add went out,
+/// at the latest when this process began.
+fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddFate {
     match (&recorded.creation, &memory.add) {
         (Some(intent), Some((hash, at, fate))) if intent.hash == *hash && intent.at == *at => *fate,
-        (Some(intent), _) => AddFate::Unanswered { since: intent.at },
+        (Some(intent), _) => AddFate::Unanswered { since: intent.at.max(started_at) },
         (None, _) => AddFate::NotMade,
     }
+}
+
+/// The last generation of the spec that was brought into sync.
+fn settled_generation(status: &MessageContactStatus) -> i64 {
+    let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
+    let settled = synced.filter(|condition| condition.status == "True");
+    settled.and_then(|condition| condition.observed_generation).unwrap_or(-1)
+}
+
+/// Why nothing can be asked of a directory.
+enum Closed {
+    /// It is not there, not valid, suspended, or another one than was meant.
+    Refused(Finding),
+    /// It was not listed yet since it was connected.
+    Unlisted(Finding),
 }
 
 /// The directory and its snapshot, or why nothing can be asked of it.
@@ -349,30 +466,29 @@ fn closed<'a>(
     spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
     name: &str,
     snapshot: Option<&'a Snapshot>,
-) -> Result<(&'a DirectoryId, &'a Snapshot), Finding> {
+) -> Result<(&'a DirectoryId, &'a Snapshot), Closed> {
     let not_ready = |why: &str| {
         Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
     };
+    let refused = |why: &str| Closed::Refused(not_ready(why));
     let Some(spec) = spec else {
-        return Err(Finding::unmet(
+        return Err(Closed::Refused(Finding::unmet(
             Reason::DirectoryNotFound,
             format!("there is no ResourceDirectory `{name}`; create it"),
-        ));
+        )));
     };
     let Ok(spec) = spec else {
-        return Err(not_ready("has a spec that cannot be followed; see its conditions"));
+        return Err(refused("has a spec that cannot be followed; see its conditions"));
     };
     if spec.suspended {
-        return Err(not_ready("is suspended"));
+        return Err(refused("is suspended"));
     }
-    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.lists().last.is_some()) else {
-        return Err(not_ready("is not connected; see its conditions"));
-    };
-    let Some(identity) = snapshot.identity() else {
-        return Err(not_ready("is not connected; see its conditions"));
-    };
+    let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
+    let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
+    let snapshot = snapshot.ok_or_else(unlisted)?;
+    let identity = snapshot.identity().ok_or_else(unlisted)?;
     if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
-        return Err(not_ready("reaches another directory than `directoryId` says"));
+        return Err(refused("reaches another directory than `directoryId` says"));
     }
     Ok((&identity.directory_id, snapshot))
 }
@@ -386,7 +502,10 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
 }
 
 fn suspended() -> Finding {
-    Finding::unmet(Reason::Suspended, "`suspend` is set; nothing is read or written for this object")
+    Finding::unmet(
+        Reason::Suspended,
+        "`suspend` is set; nothing is read or written for this object",
+    )
 }
 
 fn not_admitted(directory: &str, environment: &Environment) -> Finding {
@@ -400,6 +519,3 @@ fn not_admitted(directory: &str, environment: &Environment) -> Finding {
         ),
     )
 }
-
-/// What is known of a namespace's labels, for noticing a change of them.
-pub(super) type Labels = BTreeMap<String, String>;

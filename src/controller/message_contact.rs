@@ -6,13 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
-use super::gather::{Judgement, World};
-use super::report::{self, Happening, Written};
-use crate::api::{MessageContact, parse};
-use crate::domain::contact::Recorded;
+use super::gather::{Judgement, World, uid_of};
+use super::report::{self, Happening, Interrupted, Written};
+use crate::api::{self, MessageContact, parse};
+use crate::domain::contact::{Recorded, Uid};
+use crate::domain::verdict::Status;
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -20,10 +22,25 @@ const STEPS_MAX: u32 = 40;
 /// Pause after a pass that did not come to an end.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Why a pass could not be ended: the apiserver refused or did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", report::kind_of(.0))]
-pub(super) struct Interrupted(#[from] kube::Error);
+/// Pause after somebody else has written the object at the same time.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Shortest and longest pause after the apiserver did not take or answer something.
+const INTERRUPTED_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
+
+/// What one pass knows beside the cluster and the cloud.
+pub(super) struct Pass {
+    /// The object that the pass is about. One of the same name that comes after it is another.
+    pub(super) uid: Uid,
+    /// The text that asked for a reconcile, which this pass answers.
+    asked: Option<String>,
+    /// What the status is to remember, after a step of this pass.
+    pub(super) carried: Option<Recorded>,
+    /// What people are to be told of when the status is stored.
+    pub(super) happened: Vec<Happening>,
+    /// The right to have an intent open.
+    creating: Option<OwnedSemaphorePermit>,
+}
 
 /// Brings one contact a step nearer to its spec, until nothing is left to do now.
 pub(super) async fn reconcile(
@@ -31,22 +48,49 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let key = ObjectRef::from_obj(object.as_ref());
-    let mut carried = asked_anew(&world, &key).await;
+    let mut pass = begin(&world, &key, uid_of(&object)).await;
+    let ended = walk(&world, &key, &mut pass).await;
+    if ended.is_ok() {
+        world.remember_if_known(&pass.uid, |memory| memory.interruptions = 0);
+    }
+    ended
+}
+
+async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Action, Interrupted> {
     for _ in 0..STEPS_MAX {
-        let Some(judgement) = judge(&world, &key, carried.as_ref()) else {
+        let Some(judgement) = judge(world, key, pass.carried.as_ref()) else {
             return Ok(Action::await_change());
         };
+        if judgement.uid != pass.uid {
+            // Another object of the same name: nothing of this pass is about it.
+            world.contact_waker.wake(key.clone());
+            return Ok(Action::await_change());
+        }
+        let adds = matches!(&judgement.plan.step, Some(step) if execute::is_add(step));
+        if !adds {
+            pass.creating = None;
+        } else if pass.creating.is_none() {
+            pass.creating = Some(world.may_create(&judgement.directory_name).await);
+            continue;
+        }
         let left = match &judgement.plan.step {
-            None => return report_and_rest(&world, &key, &judgement, judgement.plan.recheck_at).await,
-            Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(&world, &judgement).await?
+            None => {
+                let recheck_at = judgement.plan.recheck_at;
+                return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
-            Some(step) => execute::step(&world, &key, &judgement, carried.as_ref(), step).await?,
+            Some(_) if execute::must_store_first(&judgement) => {
+                execute::store_first(world, &judgement).await?
+            }
+            Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };
         match left {
-            Left::LookAgain { carried: next } => carried = next,
-            Left::Later(at) => return report_and_rest(&world, &key, &judgement, at).await,
-            Left::Released => return Ok(Action::await_change()),
+            Left::LookAgain => {}
+            Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
+            Left::Closed => return report_closed(world, &judgement, pass).await,
+            Left::Released => {
+                tell(world, &judgement, pass).await;
+                return Ok(Action::await_change());
+            }
         }
     }
     tracing::warn!(object = %key, "a pass took too many steps; it goes on in a moment");
@@ -64,46 +108,102 @@ fn judge(world: &World, key: &Contact, carried: Option<&Recorded>) -> Option<Jud
     }
 }
 
-/// A new text in the annotation asks for a fresh start: what failed before is forgotten, and the
-/// directory is listed again.
-async fn asked_anew(world: &World, key: &Contact) -> Option<Recorded> {
-    let object = world.object(key)?;
+/// A new text in the annotation asks for a fresh start: what failed before is forgotten, also that
+/// a write read back differently, and the directory is listed again. A text that comes later is for
+/// the next pass.
+async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
+    let mut pass = Pass { uid, asked: None, carried: None, happened: Vec::new(), creating: None };
+    let Some(object) = world.object(key).filter(|object| uid_of(object) == pass.uid) else {
+        return pass;
+    };
     let status = report::status_of(&object);
-    let asked = object.metadata.annotations.as_ref()?.get(crate::api::REQUESTED_AT)?;
+    let annotations = object.metadata.annotations.as_ref();
+    let Some(asked) = annotations.and_then(|all| all.get(api::REQUESTED_AT)) else { return pass };
     if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
-        return None;
+        return pass;
     }
-    world.remember(&super::gather::uid_of(&object), |memory| memory.setback = None);
+    world.remember_if_known(&pass.uid, |memory| memory.setback = None);
+    let mut recorded = parse::recorded(&status);
     if object.spec.suspend != Some(true)
         && let Some(directory) = world.directory(parse::directory_name(&object.spec))
     {
+        directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
+        if let Some(contact) = &recorded.contact_id {
+            directory.forget_failed_deletion(contact);
+        }
     }
-    Some(Recorded { last_error: None, ..parse::recorded(&status) })
+    recorded.last_error = None;
+    if let Some(write) = &mut recorded.last_write {
+        write.mismatches = 0;
+    }
+    pass.asked = Some(asked.clone());
+    pass.carried = Some(recorded);
+    pass
 }
 
 async fn report_and_rest(
     world: &World,
     key: &Contact,
     judgement: &Judgement,
+    pass: &mut Pass,
     recheck_at: Option<Timestamp>,
 ) -> Result<Action, Interrupted> {
-    match report::contact(world, judgement, &judgement.plan.record, true).await? {
-        Written::Stored => {
-            world.contact_waker.wake_at(key.clone(), recheck_at);
-            if let Some(trouble) = Happening::trouble(judgement) {
-                report::event(world, judgement, trouble).await;
-            }
-        }
-        Written::Conflict => world.contact_waker.wake(key.clone()),
+    if judgement.unlisted && report::says_in_sync(judgement) && pass.asked.is_none() {
+        // After a restart nothing is known yet; what was true before is not taken back for that.
+        return Ok(Action::await_change());
     }
+    let record = &judgement.plan.record;
+    match report::contact(world, judgement, record, pass.asked.as_deref()).await? {
+        Written::Stored => {
+            if judgement.plan.verdict.synced.status == Status::True {
+                // What failed once must not hold back a repair later.
+                world.remember_if_known(&judgement.uid, |memory| memory.setback = None);
+            }
+            world.contact_waker.wake_at(key.clone(), recheck_at);
+            pass.happened.extend(Happening::trouble(judgement));
+            tell(world, judgement, pass).await;
+            Ok(Action::await_change())
+        }
+        Written::Conflict => Ok(Action::requeue(CONFLICT_PAUSE)),
+        Written::Gone => Ok(Action::await_change()),
+    }
+}
+
+/// The directory takes no calls any more: what was done is stored, and nothing is said about it.
+async fn report_closed(
+    world: &World,
+    judgement: &Judgement,
+    pass: &mut Pass,
+) -> Result<Action, Interrupted> {
+    if let Some(record) = &pass.carried {
+        report::record(world, judgement, record).await?;
+    }
+    tell(world, judgement, pass).await;
     Ok(Action::await_change())
 }
 
-/// The apiserver did not take what was to be written: everything is judged anew in a moment.
-pub(super) fn interrupted(object: Arc<MessageContact>, error: &Interrupted, _: Arc<World>) -> Action {
+async fn tell(world: &World, judgement: &Judgement, pass: &mut Pass) {
+    for happening in pass.happened.drain(..) {
+        report::event(world, judgement, happening).await;
+    }
+}
+
+/// The apiserver did not take what was to be written: everything is judged anew, after a pause that
+/// grows from time to time.
+pub(super) fn interrupted(
+    object: Arc<MessageContact>,
+    error: &Interrupted,
+    world: Arc<World>,
+) -> Action {
     let key = ObjectRef::from_obj(object.as_ref());
-    tracing::warn!(object = %key, %error, "a pass was interrupted; it is begun again");
-    Action::requeue(PAUSE)
+    let mut pause = INTERRUPTED_PAUSE[0];
+    world.remember_if_known(&uid_of(&object), |memory| {
+        pause *= 1 << memory.interruptions.min(10);
+        memory.interruptions += 1;
+    });
+    let pause = pause.min(INTERRUPTED_PAUSE[1]);
+    tracing::warn!(object = %key, %error, ?pause, "a pass was interrupted; it is begun again");
+    Action::requeue(pause)
 }

@@ -14,6 +14,8 @@ mod claims;
 
 mod triggers;
 
+mod shown;
+
 mod watches;
 
 pub use gather::{Environment, World};

@@ -1,9 +1,11 @@
 //! The only writer of status and Events. One write a pass, none if nothing changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,18 +21,78 @@ pub(super) enum Written {
     Stored,
     /// Somebody else was faster: look again.
     Conflict,
+    /// The object is gone.
+    Gone,
+}
+
+/// Why a pass could not be ended: the apiserver refused or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    /// It refused, or could not be reached.
+    #[error("{}", kind_of(.0))]
+    Refused(#[from] kube::Error),
+    /// It did not answer in time.
+    #[error("the apiserver did not answer within {REQUEST_TIMEOUT:?}")]
+    Unanswered,
+}
+
+/// Longest wait for the answer to one request; kube's client has no limit of its own.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits for one request to the apiserver, but not for ever.
+pub(super) async fn within<T>(
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Interrupted> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Interrupted::Unanswered),
+    }
 }
 
 /// Stores what the judgement says, if the stored status differs. `record` is what the status is to
-/// remember.
+/// remember, `asked` the text that asked for a reconcile and is answered with it.
 pub(super) async fn contact(
     world: &World,
     judgement: &Judgement,
     record: &Recorded,
-    handled: bool,
-) -> Result<Written, kube::Error> {
-    let Judgement { object, uid, plan, .. } = judgement;
-    let previous = object.status.clone().unwrap_or_default();
+    asked: Option<&str>,
+) -> Result<Written, Interrupted> {
+    let next = rendered(world, judgement, record, asked);
+    store(world, judgement, record, next).await
+}
+
+/// Stores what is to be remembered, and says nothing new about the object.
+pub(super) async fn record(
+    world: &World,
+    judgement: &Judgement,
+    record: &Recorded,
+) -> Result<Written, Interrupted> {
+    let previous = status_of(&judgement.object);
+    let next = MessageContactStatus {
+        observed_generation: previous.observed_generation,
+        conditions: previous.conditions,
+        ..rendered(world, judgement, record, None)
+    };
+    store(world, judgement, record, next).await
+}
+
+/// Whether the stored status says of this generation that it is in sync.
+pub(super) fn says_in_sync(judgement: &Judgement) -> bool {
+    let status = status_of(&judgement.object);
+    let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
+    synced.is_some_and(|synced| {
+        synced.status == "True"
+            && synced.observed_generation == judgement.object.metadata.generation
+    })
+}
+
+fn rendered(
+    world: &World,
+    judgement: &Judgement,
+    record: &Recorded,
+    asked: Option<&str>,
+) -> MessageContactStatus {
+    let Judgement { object, plan, .. } = judgement;
     let facts = status::Facts {
         generation: object.metadata.generation.unwrap_or(0),
         directory: Some(&judgement.directory_name),
@@ -38,10 +100,20 @@ pub(super) async fn contact(
         observed: judgement.observed.as_deref(),
         differences: &plan.drift,
         verdict: &plan.verdict,
-        handled_requested_at: judgement.requested_at.as_deref().filter(|_| handled),
+        handled_requested_at: asked,
         handled_resend_at: None,
     };
-    let next = status::contact(&previous, &facts, world.clock.now());
+    status::contact(&status_of(object), &facts, world.clock.now())
+}
+
+async fn store(
+    world: &World,
+    judgement: &Judgement,
+    record: &Recorded,
+    next: MessageContactStatus,
+) -> Result<Written, Interrupted> {
+    let Judgement { object, uid, .. } = judgement;
+    let previous = status_of(object);
     if next == previous {
         return Ok(Written::Stored);
     }
@@ -54,17 +126,59 @@ pub(super) async fn contact(
     let api: Api<MessageContact> =
         Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
     let patch = status_patch(object.as_ref(), &previous, &next);
-    let written = api.patch_status(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await;
+    let name = object.name_any();
+    let written = write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await;
+    if written.is_ok() {
+        log(&next, &previous, object);
+    }
+    written_now(world, judgement, written).await
+}
+
+/// One request that changes something; only so many are made at once.
+async fn write<T>(
+    world: &World,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Interrupted> {
+    let _slot = world.cluster_writes.acquire().await;
+    within(request).await
+}
+
+async fn written_now(
+    world: &World,
+    judgement: &Judgement,
+    written: Result<MessageContact, Interrupted>,
+) -> Result<Written, Interrupted> {
     match written {
         Ok(stored) => {
             stored_now(world, judgement, stored);
             Ok(Written::Stored)
         }
-        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
-            refresh(world, judgement).await?;
-            Ok(Written::Conflict)
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {
+            refresh(world, judgement).await
+        }
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {
+            Ok(Written::Gone)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// One line when it changes how an object stands, and none per retry.
+fn log(next: &MessageContactStatus, previous: &MessageContactStatus, object: &MessageContact) {
+    let synced = |status: &MessageContactStatus| {
+        status.conditions.iter().find(|condition| condition.type_ == "Synced").cloned()
+    };
+    let (Some(now), before) = (synced(next), synced(previous)) else { return };
+    if before.is_some_and(|before| before.reason == now.reason) {
+        return;
+    }
+    let object = ObjectRef::from_obj(object);
+    let (reason, message) = (now.reason, now.message);
+    let usual = [Reason::Creating, Reason::Updating, Reason::Deleting, Reason::Suspended];
+    if now.status == "True" || usual.iter().any(|usual| usual.as_str() == reason) {
+        tracing::info!(%object, reason, message);
+    } else {
+        tracing::warn!(%object, reason, message);
     }
 }
 
@@ -73,7 +187,7 @@ pub(super) async fn finalizer(
     world: &World,
     judgement: &Judgement,
     wanted: bool,
-) -> Result<Written, kube::Error> {
+) -> Result<Written, Interrupted> {
     let Judgement { object, .. } = judgement;
     let others = object.finalizers().iter().filter(|finalizer| *finalizer != api::FINALIZER);
     let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
@@ -86,19 +200,9 @@ pub(super) async fn finalizer(
     }});
     let api: Api<MessageContact> =
         Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
-    match api.patch(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await {
-        Ok(stored) => {
-            stored_now(world, judgement, stored);
-            Ok(Written::Stored)
-        }
-        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
-            refresh(world, judgement).await?;
-            Ok(Written::Conflict)
-        }
-        // Nothing is left to put a finalizer on or to take it off.
-        Err(kube::Error::Api(refusal)) if refusal.code == 404 => Ok(Written::Stored),
-        Err(error) => Err(error),
-    }
+    let name = object.name_any();
+    let written = write(world, api.patch(&name, &parameters(), &Patch::Merge(&patch))).await;
+    written_now(world, judgement, written).await
 }
 
 /// Stores the status of a directory, if it differs.
@@ -132,8 +236,8 @@ pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening)
         secondary: None,
     };
     let reference = judgement.object.object_ref(&());
-    if let Err(error) = recorder.publish(&event, &reference).await {
-        tracing::warn!(error = %kind_of(&error), "an event could not be written");
+    if let Err(error) = write(world, recorder.publish(&event, &reference)).await {
+        tracing::warn!(%error, "an event could not be written");
     }
 }
 
@@ -193,24 +297,26 @@ fn parameters() -> PatchParams {
 /// Our own write is known at once, without waiting for the watch.
 fn stored_now(world: &World, judgement: &Judgement, mut stored: MessageContact) {
     slim(&mut stored);
-    let concerned = world.claims_mut().set(&judgement.uid, super::gather::claim_of(&stored));
+    let key = ObjectRef::from_obj(&stored);
+    // The index takes the newest version that is remembered, so this one is remembered first.
     world.remember(&judgement.uid, |memory| memory.written = Some(Arc::new(stored)));
-    for object in concerned {
+    for object in world.index(&key) {
         world.contact_waker.wake(object);
     }
 }
 
 /// Reads the object itself after a conflict: the watch may be late.
-async fn refresh(world: &World, judgement: &Judgement) -> Result<(), kube::Error> {
+async fn refresh(world: &World, judgement: &Judgement) -> Result<Written, Interrupted> {
     let Judgement { object, uid, .. } = judgement;
     let api: Api<MessageContact> =
         Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
-    let current = api.get_opt(&object.name_any()).await?;
-    if let Some(mut current) = current.filter(|current| super::gather::uid_of(current) == *uid) {
-        slim(&mut current);
-        world.remember(uid, |memory| memory.written = Some(Arc::new(current)));
-    }
-    Ok(())
+    let current = within(api.get_opt(&object.name_any())).await?;
+    let Some(mut current) = current.filter(|current| super::gather::uid_of(current) == *uid) else {
+        return Ok(Written::Gone);
+    };
+    slim(&mut current);
+    world.remember(uid, |memory| memory.written = Some(Arc::new(current)));
+    Ok(Written::Conflict)
 }
 
 /// Drops what is never read: it is three quarters of an object's memory.

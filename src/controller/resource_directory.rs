@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -12,18 +12,30 @@ use kube::{Api, ResourceExt};
 
 use super::gather::{World, not_followed};
 use super::report;
-use crate::api::resource_directory::ContactCounts;
+use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Credentials, Directory, Health};
 use crate::domain::access::AccessKeys;
 use crate::domain::call::FailureClass;
-use crate::domain::contact::{ContactId, ContactName, ContactStatus, Uid};
+use crate::domain::contact::{ContactId, ContactName, ContactStatus};
 use crate::domain::directory::{CredentialSource, DesiredDirectory};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
 
 /// Longest time until a changed Secret is noticed that does not lead to a refused call before.
 const SECRET_READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Shortest time until the Secret is read again while its keys are missing or refused.
+const SECRET_READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
+
+/// So long after a start an older `ResourceDirectory` of the same directory goes first.
+const ELDERS_FIRST_FOR: SignedDuration = SignedDuration::from_secs(30);
+
+/// Pause until a younger one looks again whether the older one has connected.
+const ELDER_PAUSE: Duration = Duration::from_secs(1);
+
+/// Backstop after somebody else was faster; the watch is to bring what they wrote much sooner.
+const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Pause after a pass that the apiserver interrupted.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -45,6 +57,9 @@ pub(super) async fn reconcile(
         return Ok(Action::await_change());
     }
     let desired = parse::directory(&object.spec, &world.environment.allow_list);
+    if desired.as_ref().is_ok_and(|desired| !desired.suspended) && awaits_elder(&world, &object) {
+        return Ok(Action::requeue(ELDER_PAUSE));
+    }
     let (ready, directory) = match &desired {
         Err(problem) => (Finding::unmet(problem.reason(), problem.to_string()), None),
         Ok(desired) if desired.suspended => {
@@ -60,13 +75,27 @@ pub(super) async fn reconcile(
             }
         },
     };
-    if directory.is_none() {
+    let stored = world.directories.get(&key);
+    let deleted = stored.is_none_or(|stored| stored.metadata.uid != object.metadata.uid);
+    if directory.is_none() || deleted {
         world.registry.remove(&name);
     }
     relist_if_asked(&object, directory.as_ref()).await;
-    report(&world, &object, &ready, directory.as_ref()).await?;
-    let again = world.clock.now().saturating_add(SECRET_READ_EVERY).ok();
-    world.directory_waker.wake_at(key, again);
+    if deleted || directory.as_ref().is_some_and(Directory::is_closed) {
+        // Nobody is left to tell, or what is known is no longer the whole truth.
+        return Ok(Action::await_change());
+    }
+    match report(&world, &object, &ready, directory.as_ref()).await {
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+            let at = world.clock.now().saturating_add(CONFLICT_PAUSE).ok();
+            world.directory_waker.wake_at(key, at);
+            return Ok(Action::await_change());
+        }
+        reported => reported?,
+    }
+    let now = world.clock.now();
+    let pause = secret_read_pause(object.status.as_ref(), &ready, now);
+    world.directory_waker.wake_at(key, now.saturating_add(pause).ok());
     Ok(Action::await_change())
 }
 
@@ -85,7 +114,7 @@ async fn connect(
     name: &str,
     desired: &DesiredDirectory,
 ) -> Result<Result<Directory, Finding>, kube::Error> {
-    let keys = match keys(world, &desired.credentials).await? {
+    let keys = match keys(world, name, &desired.credentials).await? {
         Ok(keys) => keys,
         Err(finding) => return Ok(Err(finding)),
     };
@@ -103,6 +132,7 @@ async fn connect(
 /// The access keys, or what is missing.
 async fn keys(
     world: &World,
+    directory: &str,
     source: &CredentialSource,
 ) -> Result<Result<AccessKeys, Finding>, kube::Error> {
     match source {
@@ -121,10 +151,36 @@ async fn keys(
         CredentialSource::Secret { name } => {
             let namespace = &world.environment.namespace;
             let api: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
-            let Some(secret) = api.get_opt(name).await? else {
+            let found = match api.get_opt(name).await {
+                Ok(found) => found,
+                Err(kube::Error::Api(refusal)) if refusal.code == 403 => {
+                    return Ok(Err(Finding::unmet(
+                        Reason::Forbidden,
+                        format!(
+                            "the operator may not read the Secret `{name}` in the namespace \
+                             `{namespace}`; grant its service account `get` on it"
+                        ),
+                    )));
+                }
+                // What runs goes on with the keys that it has.
+                Err(error) if world.registry.get(directory).is_some() => return Err(error),
+                Err(error) => {
+                    return Ok(Err(Finding::unmet(
+                        Reason::Unreachable,
+                        format!(
+                            "the Secret `{name}` in the namespace `{namespace}` could not be read: \
+                             {}; it is tried again",
+                            report::kind_of(&error)
+                        ),
+                    )));
+                }
+            };
+            let Some(secret) = found else {
                 return Ok(Err(Finding::unmet(
                     Reason::SecretNotFound,
-                    format!("there is no Secret `{name}` in the namespace `{namespace}`; create it"),
+                    format!(
+                        "there is no Secret `{name}` in the namespace `{namespace}`; create it"
+                    ),
                 )));
             };
             let data: BTreeMap<String, Vec<u8>> = secret
@@ -143,11 +199,64 @@ async fn keys(
     }
 }
 
+/// How long until the Secret is read again. While its keys are missing or refused somebody is
+/// about to correct them: then it is a quarter of the time that this has lasted.
+fn secret_read_pause(
+    status: Option<&ResourceDirectoryStatus>,
+    ready: &Finding,
+    now: Timestamp,
+) -> SignedDuration {
+    match ready.reason {
+        Reason::Unauthorized | Reason::SecretNotFound | Reason::Forbidden | Reason::Unreachable => {
+        }
+        _ => return SECRET_READ_EVERY,
+    }
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let known = conditions.iter().find(|known| known.type_ == "Ready" && known.status == "False");
+    let lasted = known.map(|known| now.duration_since(known.last_transition_time.0) / 4);
+    lasted.unwrap_or_default().clamp(SECRET_READ_AGAIN_AFTER, SECRET_READ_EVERY)
+}
+
+/// Whether an older object of the same directory has not connected yet. Without this, chance would
+/// decide at each start which of the two works.
+fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
+    let until = world.started_at.saturating_add(ELDERS_FIRST_FOR);
+    let directory = directory_id_of(object);
+    if directory.is_none() || until.is_ok_and(|until| world.clock.now() >= until) {
+        return false;
+    }
+    let age = |object: &ResourceDirectory| {
+        let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (created, object.metadata.uid.clone())
+    };
+    let elders = world
+        .directories
+        .state_filter(|other| directory_id_of(other) == directory && age(other) < age(object));
+    elders.iter().any(|elder| {
+        let spec = parse::directory(&elder.spec, &world.environment.allow_list);
+        let runtime = world.registry.get(&elder.name_any());
+        elder.metadata.deletion_timestamp.is_none()
+            && spec.is_ok_and(|spec| !spec.suspended)
+            && runtime.is_none_or(|runtime| {
+                let unasked = runtime.with_snapshot(|snapshot| snapshot.identity().is_none());
+                unasked && runtime.health().connection == Connection::Connecting
+            })
+    })
+}
+
+fn directory_id_of(object: &ResourceDirectory) -> Option<&str> {
+    object.status.as_ref()?.directory_id.as_deref()
+}
+
 /// Whether the directory answers, and is the one that was meant.
 fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health) -> Finding {
-    let reached = directory.with_snapshot(|snapshot| {
-        snapshot.identity().map(|identity| identity.directory_id.clone())
-    });
+    let duplicate = directory.duplicate();
+    let reached = match &duplicate {
+        Some((identity, _)) => Some(identity.directory_id.clone()),
+        None => directory.with_snapshot(|snapshot| {
+            snapshot.identity().map(|identity| identity.directory_id.clone())
+        }),
+    };
     if let (Some(pin), Some(reached)) = (&desired.pin, &reached)
         && pin != reached
     {
@@ -157,6 +266,13 @@ fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health)
                 "the credentials reach the directory {reached}, and `directoryId` says {pin}; \
                  nothing is written"
             ),
+        );
+    }
+    if let Some((identity, owner)) = duplicate {
+        let reached = &identity.directory_id;
+        return Finding::unmet(
+            Reason::DuplicateDirectory,
+            format!("the ResourceDirectory `{owner}` works on the directory {reached} already"),
         );
     }
     match &health.connection {
@@ -195,6 +311,7 @@ async fn relist_if_asked(object: &ResourceDirectory, directory: Option<&Director
         && asked != handled
         && let Some(directory) = directory
     {
+        directory.retry();
         // A list that fails shows in the health of the directory.
         let _ = directory.relist().await;
     }
@@ -213,6 +330,8 @@ async fn report(
         })
     });
     let (identity, inventory) = known.unwrap_or_default();
+    let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
+    let identity = identity.or(duplicate);
     let throttled = directory.map(|directory| directory.health().throttled);
     let was_throttled = object.status.as_ref().is_some_and(|status| {
         status.conditions.iter().any(|condition| condition.type_ == "Throttled")
@@ -238,14 +357,13 @@ async fn report(
 
 /// How many contacts there are, and which of them no object holds.
 fn inventory(world: &World, snapshot: &Snapshot) -> (ContactCounts, Vec<(ContactId, ContactName)>) {
-    let nobody = Uid(String::new());
     let claims = world.claims();
     let mut unmanaged = Vec::new();
     let mut verified = 0;
     for contact in snapshot.contacts() {
-        let held = snapshot.identity().is_some_and(|identity| {
-            !claims.holders(&identity.directory_id, &contact.id, &nobody).is_empty()
-        });
+        let held = snapshot
+            .identity()
+            .is_some_and(|identity| claims.is_held(&identity.directory_id, &contact.id));
         if !held {
             unmanaged.push((contact.id.clone(), contact.name.clone()));
         }

@@ -5,19 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::channel::mpsc;
+use futures::channel::oneshot;
+use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{self, applier};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::WatchStreamExt;
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::gather::{Environment, Labels, World, claim_of, uid_of};
+use super::claims::Contact;
+use super::gather::{CLUSTER_WRITES_MAX, Environment, World};
+use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
 use super::{message_contact, report, resource_directory};
 use crate::api::{MessageContact, ResourceDirectory};
@@ -58,8 +64,9 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
+    let started_at = clock.now();
     let world = Arc::new(World {
-        client: client.clone(),
+        client,
         clock,
         environment,
         hash_key,
@@ -67,6 +74,9 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
+        cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
+        creates: Mutex::default(),
+        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         contact_waker,
@@ -74,37 +84,14 @@ pub async fn run(
     });
 
     let mut background = JoinSet::new();
-    let config = watcher::Config::default;
-    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(report::slim)
-        .reflect(contact_writer);
-    background.spawn(watch_contacts(Arc::clone(&world), contact_events));
-    let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(directory_writer);
-    background.spawn(watch_directories(Arc::clone(&world), directory_events));
-    let namespace_events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(namespace_writer);
-    background.spawn(watch_namespaces(Arc::clone(&world), namespace_events));
-    background.spawn(watch_changes(Arc::clone(&world), changes));
-    for ring in [true, false] {
-        let world = Arc::clone(&world);
-        background.spawn(async move {
-            if ring {
-                world.contact_waker.ring(&world.clock).await;
-            } else {
-                world.directory_waker.ring(&world.clock).await;
-            }
-        });
-    }
+    let (indexed, contacts_indexed) = oneshot::channel();
+    let writers = (contact_writer, directory_writer, namespace_writer);
+    watch(&mut background, &world, writers, indexed, changes);
 
     // Nothing is decided before everything that could forbid it was seen once.
     let listed = async {
-        let _ = contacts.wait_until_ready().await;
+        // The store is filled a moment before the index is.
+        let _ = contacts_indexed.await;
         let _ = directories.wait_until_ready().await;
         let _ = namespaces.wait_until_ready().await;
     };
@@ -121,37 +108,87 @@ pub async fn run(
             namespaces = namespaces.len(),
             "everything was listed; the controllers begin"
         );
-        let passes = futures::future::join(
-            drain(applier(
-                |object, world| Box::pin(resource_directory::reconcile(object, world)),
-                resource_directory::interrupted,
-                Arc::clone(&world),
-                directories,
-                requests(directory_queue),
-                controller::Config::default(),
-            )),
-            drain(applier(
-                |object, world| Box::pin(message_contact::reconcile(object, world)),
-                message_contact::interrupted,
-                Arc::clone(&world),
-                contacts,
-                requests(contact_queue),
-                controller::Config::default(),
-            )),
-        );
-        let mut passes = std::pin::pin!(passes);
-        tokio::select! {
-            _ = &mut passes => {}
-            () = &mut shutdown => {
-                tracing::info!("stopping: calls in flight are awaited, no other begins");
-                world.contact_waker.close();
-                world.directory_waker.close();
-                // Jobs that wait in a lane are told, so that the passes come to their end.
-                tokio::join!(world.registry.close(), passes);
-            }
-        }
+        walk(&world, contact_queue, directory_queue, shutdown).await;
     }
     background.shutdown().await;
+}
+
+/// Where the watches write what they see.
+type Writers =
+    (Writer<MessageContact>, Writer<ResourceDirectory>, Writer<PartialObjectMeta<Namespace>>);
+
+/// Starts what fills the stores, the index and the queues.
+fn watch(
+    background: &mut JoinSet<()>,
+    world: &Arc<World>,
+    (contacts, directories, namespaces): Writers,
+    indexed: oneshot::Sender<()>,
+    changes: Changes,
+) {
+    let client = &world.client;
+    let config = watcher::Config::default;
+    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(report::slim)
+        .reflect(contacts);
+    let contact_events = logged(contact_events, "MessageContact");
+    background.spawn(watch_contacts(Arc::clone(world), contact_events, indexed));
+    let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(directories);
+    let directory_events = logged(directory_events, "ResourceDirectory");
+    background.spawn(watch_directories(Arc::clone(world), directory_events));
+    let all_namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+    let namespace_events = watcher(all_namespaces, config())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(namespaces);
+    let namespace_events = logged(namespace_events, "Namespace");
+    background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
+    background.spawn(watch_changes(Arc::clone(world), changes));
+    let ringing = Arc::clone(world);
+    background.spawn(async move { ringing.contact_waker.ring(&ringing.clock).await });
+    let ringing = Arc::clone(world);
+    background.spawn(async move { ringing.directory_waker.ring(&ringing.clock).await });
+}
+
+/// Drives the passes until `shutdown` ends, and those that have begun to their end.
+async fn walk(
+    world: &Arc<World>,
+    contact_queue: mpsc::UnboundedReceiver<Contact>,
+    directory_queue: mpsc::UnboundedReceiver<ObjectRef<ResourceDirectory>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let passes = futures::future::join(
+        drain(applier(
+            |object, world| Box::pin(resource_directory::reconcile(object, world)),
+            resource_directory::interrupted,
+            Arc::clone(world),
+            world.directories.clone(),
+            requests(directory_queue),
+            controller::Config::default(),
+        )),
+        drain(applier(
+            |object, world| Box::pin(message_contact::reconcile(object, world)),
+            message_contact::interrupted,
+            Arc::clone(world),
+            world.contacts.clone(),
+            requests(contact_queue),
+            controller::Config::default(),
+        )),
+    );
+    let mut passes = std::pin::pin!(passes);
+    tokio::select! {
+        _ = &mut passes => {}
+        () = shutdown => {
+            tracing::info!("stopping: calls in flight are awaited, no other begins");
+            world.contact_waker.close();
+            world.directory_waker.close();
+            // Jobs that wait in a lane are told, so that the passes come to their end.
+            tokio::join!(world.registry.close(), passes);
+        }
+    }
 }
 
 /// Drives the passes; how each one ended was reported already.
@@ -160,97 +197,83 @@ async fn drain<T, E>(ended: impl Stream<Item = Result<T, E>>) {
 }
 
 /// Keeps the index of claims, and wakes an object when it, or one that it competes with, changes.
+/// `indexed` is told once the index holds all that was listed.
 async fn watch_contacts(
     world: Arc<World>,
-    events: impl Stream<Item = Result<Event<MessageContact>, watcher::Error>>,
+    events: impl Stream<Item = Event<MessageContact>>,
+    indexed: oneshot::Sender<()>,
 ) {
-    let mut known: HashMap<ObjectRef<MessageContact>, Uid> = HashMap::new();
-    let mut listed: BTreeSet<Uid> = BTreeSet::new();
-    let mut events = std::pin::pin!(logged(events, "MessageContact"));
-    while let Ok(Some(event)) = events.try_next().await {
-        match event {
-            Event::Init => listed.clear(),
-            Event::Apply(object) => seen(&world, &mut known, &object),
-            Event::InitApply(object) => {
-                listed.insert(uid_of(&object));
-                seen(&world, &mut known, &object);
-            }
-            Event::Delete(object) => {
-                let key = ObjectRef::from_obj(&object);
-                if known.get(&key) == Some(&uid_of(&object)) {
-                    known.remove(&key);
-                }
-                gone(&world, &uid_of(&object));
-            }
-            Event::InitDone => {
-                let lost = known.extract_if(|_, uid| !listed.contains(uid));
-                for (_, uid) in lost.collect::<Vec<_>>() {
-                    gone(&world, &uid);
-                }
-                listed.clear();
+    let mut shown = Shown::default();
+    let mut indexed = Some(indexed);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        let is_listed = matches!(event, Event::InitDone);
+        for change in shown.changes(&event) {
+            let concerned = match &change {
+                Change::Gone(_, uid) => world.forget(&Uid(uid.clone())),
+                Change::Seen(key) => world.index(key),
+            };
+            wake(&world, concerned);
+            if let Change::Seen(key) = change {
+                world.contact_waker.wake(key);
             }
         }
-    }
-}
-
-fn seen(
-    world: &World,
-    known: &mut HashMap<ObjectRef<MessageContact>, Uid>,
-    object: &MessageContact,
-) {
-    let (key, uid) = (ObjectRef::from_obj(object), uid_of(object));
-    if let Some(before) = known.insert(key.clone(), uid.clone())
-        && before != uid
-    {
-        gone(world, &before);
-    }
-    let concerned = world.claims_mut().set(&uid, claim_of(object));
-    for other in concerned {
-        world.contact_waker.wake(other);
-    }
-    world.contact_waker.wake(key);
-}
-
-fn gone(world: &World, uid: &Uid) {
-    world.forget(uid);
-    let concerned = world.claims_mut().remove(uid);
-    for other in concerned {
-        world.contact_waker.wake(other);
+        if is_listed && let Some(indexed) = indexed.take() {
+            // Fails only if nobody waits any more.
+            let _ = indexed.send(());
+        }
     }
 }
 
 /// Wakes a directory when it changes, and its contacts when its spec does.
 async fn watch_directories(
     world: Arc<World>,
-    events: impl Stream<Item = Result<Event<ResourceDirectory>, watcher::Error>>,
+    events: impl Stream<Item = Event<ResourceDirectory>>,
 ) {
+    let mut shown = Shown::default();
     let mut generations: HashMap<String, Option<i64>> = HashMap::new();
-    let mut events = std::pin::pin!(logged(events, "ResourceDirectory"));
-    while let Ok(Some(event)) = events.try_next().await {
-        match event {
-            Event::Apply(object) | Event::InitApply(object) => {
-                let name = object.name_any();
-                let generation = object.metadata.generation;
-                world.directory_waker.wake(ObjectRef::from_obj(&object));
-                if generations.insert(name.clone(), generation) != Some(generation) {
-                    wake_contacts_of(&world, &name);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        for change in shown.changes(&event) {
+            match change {
+                Change::Gone(key, _) => {
+                    world.registry.remove(&key.name);
+                    generations.remove(&key.name);
+                    wake_contacts_of(&world, &key.name);
+                }
+                Change::Seen(key) => {
+                    let name = key.name.clone();
+                    let object = world.directories.get(&key);
+                    let generation = object.and_then(|object| object.metadata.generation);
+                    world.directory_waker.wake(key);
+                    if generations.insert(name.clone(), generation) != Some(generation) {
+                        wake_contacts_of(&world, &name);
+                    }
                 }
             }
-            Event::Delete(object) => {
-                let name = object.name_any();
-                world.registry.remove(&name);
-                generations.remove(&name);
-                wake_contacts_of(&world, &name);
-            }
-            Event::Init => {}
-            Event::InitDone => {
-                let store = &world.directories;
-                let lost =
-                    generations.extract_if(|name, _| store.get(&ObjectRef::new(name)).is_none());
-                for (name, _) in lost.collect::<Vec<_>>() {
-                    world.registry.remove(&name);
-                    wake_contacts_of(&world, &name);
-                }
+        }
+    }
+}
+
+/// Wakes whom a namespace concerns when its labels change.
+async fn watch_namespaces(
+    world: Arc<World>,
+    events: impl Stream<Item = Event<PartialObjectMeta<Namespace>>>,
+) {
+    let mut shown = Shown::default();
+    let mut labels: HashMap<String, BTreeMap<String, String>> = HashMap::new();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        for change in shown.changes(&event) {
+            let (Change::Gone(key, _) | Change::Seen(key)) = change;
+            let after = world.namespaces.get(&key).map(|namespace| namespace.labels().clone());
+            let before = match after.clone() {
+                Some(labelled) => labels.insert(key.name.clone(), labelled),
+                None => labels.remove(&key.name),
+            };
+            if before != after {
+                let concerned = world.claims().concerned_by_namespace(&key.name);
+                wake(&world, concerned);
             }
         }
     }
@@ -258,30 +281,12 @@ async fn watch_directories(
 
 fn wake_contacts_of(world: &World, directory: &str) {
     let contacts = world.claims().of_directory(directory);
-    for contact in contacts {
-        world.contact_waker.wake(contact);
-    }
+    wake(world, contacts);
 }
 
-/// Wakes the contacts of a namespace whose labels changed.
-async fn watch_namespaces(
-    world: Arc<World>,
-    events: impl Stream<Item = Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>>,
-) {
-    let mut labels: BTreeMap<String, Labels> = BTreeMap::new();
-    let mut events = std::pin::pin!(logged(events, "Namespace"));
-    while let Ok(Some(event)) = events.try_next().await {
-        let (Event::Apply(namespace) | Event::InitApply(namespace)) = event else { continue };
-        let name = namespace.name_any();
-        let before = labels.insert(name.clone(), namespace.labels().clone());
-        if before.as_ref() != Some(namespace.labels()) && !world.contacts.is_empty() {
-            let inside = world
-                .contacts
-                .state_filter(|contact| contact.namespace().as_deref() == Some(name.as_str()));
-            for contact in inside {
-                world.contact_waker.wake(ObjectRef::from_obj(contact.as_ref()));
-            }
-        }
+fn wake(world: &World, contacts: impl IntoIterator<Item = Contact>) {
+    for contact in contacts {
+        world.contact_waker.wake(contact);
     }
 }
 
@@ -296,6 +301,7 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
             world.directory_waker.wake_by(directory, late);
         }
         if changed.everything {
+            world.forget_setbacks(&world.claims().of_directory(&name));
             wake_contacts_of(&world, &name);
             continue;
         }
@@ -321,16 +327,12 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
 fn logged<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: &'static str,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> {
+) -> impl Stream<Item = Event<K>> {
     events.filter_map(move |event| {
-        let event = match event {
-            Ok(event) => Some(Ok(event)),
-            Err(_) => {
-                tracing::warn!(kind, "a watch ended; it is begun again");
-                None
-            }
-        };
-        futures::future::ready(event)
+        if event.is_err() {
+            tracing::warn!(kind, "a watch ended; it is begun again");
+        }
+        futures::future::ready(event.ok())
     })
 }
 

@@ -65,6 +65,10 @@ pub(super) struct Lane<T> {
     passed_over: u32,
     in_flight: bool,
     paused_until: Option<Timestamp>,
+    /// Somebody else held the directory against a job's call. Until then only polls go: they are
+    /// reads, which are not refused for that as a rule (A21), and nobody is to wait for the truth
+    /// as long as for the directory.
+    held_until: Option<Timestamp>,
     /// Conflicts in a row.
     conflicts: u32,
     /// Refusals for the rate in a row.
@@ -166,6 +170,7 @@ impl<T> Lane<T> {
             passed_over: 0,
             in_flight: false,
             paused_until: None,
+            held_until: None,
             conflicts: 0,
             throttles: 0,
             rate: Rate::new(requests_per_second, now),
@@ -216,6 +221,12 @@ impl<T> Lane<T> {
 
     /// What to do now. At most one call is in flight.
     pub(super) fn next(&mut self, now: Timestamp) -> Next<T> {
+        let poll_waits = !self.classes[Priority::Poll.index()].is_empty();
+        if self.first.is_empty() && poll_waits && self.held_end(now) > now {
+            let class = Some(Priority::Poll);
+            return self
+                .grant(Some(Pick { class, aged: true, passed_over: self.passed_over }), now);
+        }
         self.grant(self.pick(), now)
     }
 
@@ -229,7 +240,9 @@ impl<T> Lane<T> {
         let Some(pick) = pick.filter(|_| !self.in_flight) else { return Next::Idle };
         let change = matches!(pick.class, None | Some(Priority::Change)) || pick.aged;
         let reserve = if change { 0.0 } else { Rate::RESERVE };
-        let go_at = self.rate.ready_at(reserve, now).max(self.pause_end(now));
+        let reads = matches!(pick.class, None | Some(Priority::Poll));
+        let held_end = if reads { now } else { self.held_end(now) };
+        let go_at = self.rate.ready_at(reserve, now).max(self.pause_end(now)).max(held_end);
         if go_at > now {
             return Next::Wait(go_at);
         }
@@ -278,7 +291,10 @@ impl<T> Lane<T> {
     pub(super) fn ended(&mut self, answered: bool, now: Timestamp) {
         self.in_flight = false;
         if answered {
-            self.conflicts = 0;
+            // A poll that went while the directory was held says nothing of that.
+            if self.held_end(now) == now {
+                self.conflicts = 0;
+            }
             self.throttles = 0;
             self.rate.accepted(now);
         }
@@ -298,8 +314,14 @@ impl<T> Lane<T> {
             Refusal::Conflict => self.pause_for_conflict(now, jitter),
             Refusal::Throttled { hint } => self.pause_for_rate(hint, now, jitter),
         };
-        self.paused_until = Some(until.max(self.pause_end(now)));
         let Granted { item, place: Place { class, arrival, refused_since, passed_over } } = granted;
+        let by_holder =
+            refusal == Refusal::Conflict && !matches!(class, None | Some(Priority::Poll));
+        if by_holder {
+            self.held_until = Some(until.max(self.held_end(now)));
+        } else {
+            self.paused_until = Some(until.max(self.pause_end(now)));
+        }
         // A time of refusal in the future comes from a clock that was set back.
         let since = refused_since.filter(|since| *since <= now).unwrap_or(now);
         if until.duration_since(since) > Self::PATIENCE {
@@ -348,7 +370,16 @@ impl<T> Lane<T> {
     }
 
     fn pause_end(&self, now: Timestamp) -> Timestamp {
+        Self::end(self.paused_until, now)
+    }
+
+    fn held_end(&self, now: Timestamp) -> Timestamp {
+        Self::end(self.held_until, now)
+    }
+
+    /// More than the longest pause ahead can only come from a clock that was set back.
+    fn end(until: Option<Timestamp>, now: Timestamp) -> Timestamp {
         let longest = after(now, AHEAD_MAX.as_secs_f64() * (1.0 + Self::SPREAD));
-        self.paused_until.filter(|until| *until <= longest).unwrap_or(now).max(now)
+        until.filter(|until| *until <= longest).unwrap_or(now).max(now)
     }
 }

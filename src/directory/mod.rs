@@ -16,8 +16,8 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-pub use lane::Priority;
 pub use crate::cloud::Credentials;
+pub use lane::Priority;
 pub use registry::{Changes, Config, Registry};
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::call::{Call, CallError, Reply};
+use crate::domain::call::{Call, CallError, DirectoryIdentity, Reply};
+use crate::domain::contact::ContactId;
 use crate::domain::snapshot::{Changed, Snapshot};
-use registry::Outbox;
+use registry::{Outbox, Owners};
 use worker::{Command, Job};
 
 /// One resource directory. Clones share it.
@@ -75,6 +76,17 @@ impl Directory {
         answer.await.unwrap_or(Err(NotListed::Closed))
     }
 
+    /// Tries at once what waits after a failure, for somebody who asks for it.
+    pub fn retry(&self) {
+        // A worker that is gone tries nothing.
+        let _ = self.commands.send(Command::Retry);
+    }
+
+    /// Forgets that the deletion of a contact failed, for somebody who asks for another try.
+    pub fn forget_failed_deletion(&self, contact: &ContactId) {
+        self.shared.snapshot_mut().forget_failed_deletion(contact);
+    }
+
     /// Reads what is known. `read` MUST be quick and MUST NOT block or call back into the
     /// directory: the worker waits for it.
     pub fn with_snapshot<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
@@ -91,6 +103,19 @@ impl Directory {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    /// The directory that the keys reach and the `ResourceDirectory` that works on it already. While
+    /// there is one, nothing but the identity is called.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<(DirectoryIdentity, String)> {
+        self.shared.duplicate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The directory was removed, or all were closed: it makes no further call.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
     }
 
     /// What waits, for metrics.
@@ -165,11 +190,13 @@ struct Shared {
     health: watch::Sender<Health>,
     load: Mutex<Load>,
     outbox: Arc<Outbox>,
+    owners: Arc<Owners>,
+    duplicate: Mutex<Option<(DirectoryIdentity, String)>>,
     closed: AtomicBool,
 }
 
 impl Shared {
-    fn new(name: String, outbox: Arc<Outbox>) -> Self {
+    fn new(name: String, outbox: Arc<Outbox>, owners: Arc<Owners>) -> Self {
         let health =
             Health { connection: Connection::Connecting, throttled: false, connected_once: false };
         Self {
@@ -178,6 +205,8 @@ impl Shared {
             health: watch::Sender::new(health),
             load: Mutex::default(),
             outbox,
+            owners,
+            duplicate: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }

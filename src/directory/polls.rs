@@ -198,6 +198,14 @@ impl Polls {
         doubtful
     }
 
+    /// Somebody asks not to wait any longer after failures.
+    pub(super) fn retry(&mut self, now: Timestamp) {
+        if self.failures > 0 {
+            self.identity_due_at = now;
+            self.list_due_at = now;
+        }
+    }
+
     /// Other keys, or another endpoint if `elsewhere`.
     pub(super) fn reconnect(&mut self, elsewhere: bool, now: Timestamp) {
         self.identity = Identity::Unknown;

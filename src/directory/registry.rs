@@ -13,6 +13,7 @@ use super::{Directory, Shared};
 use crate::clock::Clock;
 use crate::cloud::{BuildError, Client, Credentials};
 use crate::domain::access::Endpoint;
+use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
 
 /// How a directory is reached and how hard it is worked.
@@ -39,6 +40,7 @@ pub struct Registry {
 struct Inner {
     clock: Clock,
     outbox: Arc<Outbox>,
+    owners: Arc<Owners>,
     state: Mutex<State>,
 }
 
@@ -46,6 +48,8 @@ struct Inner {
 struct State {
     entries: HashMap<String, Entry>,
     workers: JoinSet<()>,
+    /// Held by the worker of that name while it may call.
+    turns: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
     closed: bool,
 }
 
@@ -61,7 +65,8 @@ impl Registry {
     pub fn new(clock: Clock) -> (Self, Changes) {
         let outbox = Arc::new(Outbox::default());
         let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
-        (Self { inner: Arc::new(Inner { clock, outbox, state: Mutex::default() }) }, changes)
+        let (owners, state) = (Arc::default(), Mutex::default());
+        (Self { inner: Arc::new(Inner { clock, outbox, owners, state }) }, changes)
     }
 
     /// Starts the directory, or gives the running one its new configuration; with the same
@@ -69,6 +74,7 @@ impl Registry {
     ///
     /// After other credentials or another endpoint no job's call is made before the API has told
     /// which directory they reach. What was known is forgotten if that is another one.
+    /// One that was removed before and still has a call in flight is awaited before the first call.
     /// After [`Self::close`] the directory is a closed one.
     ///
     /// # Errors
@@ -76,10 +82,11 @@ impl Registry {
     pub fn ensure(&self, name: &str, config: Config) -> Result<Directory, BuildError> {
         let mut state = self.state();
         while state.workers.try_join_next().is_some() {}
+        let closed = state.closed;
         if let Some(entry) = state.entries.get_mut(name)
-            && !entry.directory.commands.is_closed()
+            && (closed || !entry.directory.commands.is_closed())
         {
-            if entry.config != config {
+            if entry.config != config && !closed {
                 entry.configure(config)?;
             }
             return Ok(entry.directory.clone());
@@ -87,14 +94,23 @@ impl Registry {
 
         let Config { endpoint, credentials, poll_interval, requests_per_second } = config.clone();
         let client = Client::new(endpoint, credentials)?;
-        let shared = Arc::new(Shared::new(name.to_owned(), Arc::clone(&self.inner.outbox)));
+        let Inner { outbox, owners, .. } = self.inner.as_ref();
+        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
+        let shared = Arc::new(shared);
         let (commands, received) = mpsc::unbounded_channel();
         let directory = Directory { shared: Arc::clone(&shared), commands };
-        if !state.closed {
+        if closed {
+            directory.shared.closed.store(true, Ordering::Release);
+        } else {
             let clock = self.inner.clock.clone();
             let worker =
                 Worker::new(shared, clock, client, received, poll_interval, requests_per_second);
-            state.workers.spawn(worker.run());
+            state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
+            state.workers.spawn(async move {
+                let _turn = turn.lock().await;
+                worker.run().await;
+            });
             let entry = Entry { directory: directory.clone(), config };
             state.entries.insert(name.to_owned(), entry);
         }
@@ -115,14 +131,13 @@ impl Registry {
     }
 
     /// Stops all directories. No call begins after this was called; returns when the calls in
-    /// flight have ended and are recorded, and [`Changes`] ends then.
+    /// flight have ended and are recorded, and [`Changes`] ends then. What is known can still be
+    /// read, so that the answers of these calls can be written down.
     pub async fn close(&self) {
         let mut workers = {
             let mut state = self.state();
             state.closed = true;
-            for (_, entry) in state.entries.drain() {
-                entry.close();
-            }
+            state.entries.values().for_each(Entry::close);
             std::mem::take(&mut state.workers)
         };
         while workers.join_next().await.is_some() {}
@@ -159,6 +174,29 @@ impl Entry {
         self.directory.shared.closed.store(true, Ordering::Release);
         // A worker that is gone needs no waking.
         let _ = self.directory.commands.send(Command::Close);
+    }
+}
+
+/// Which `ResourceDirectory` works on which directory: never two on one, as each has a lane of its
+/// own.
+#[derive(Debug, Default)]
+pub(super) struct Owners(Mutex<HashMap<DirectoryId, String>>);
+
+impl Owners {
+    /// Takes the directory for the object of that name, which gives up any other.
+    ///
+    /// # Errors
+    /// The name of the object that has it.
+    pub(super) fn take(&self, directory: &DirectoryId, name: &str) -> Result<(), String> {
+        let mut owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|taken, owner| owner != name || taken == directory);
+        let owner = owners.entry(directory.clone()).or_insert_with(|| name.to_owned());
+        if owner == name { Ok(()) } else { Err(owner.clone()) }
+    }
+
+    /// The worker of that name calls no more.
+    pub(super) fn release(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, owner| owner != name);
     }
 }
 

@@ -197,6 +197,24 @@ fn a_refused_job_keeps_its_place_but_a_change_goes_first() {
     assert_eq!(order, ["change", "first", "second"]);
 }
 
+/// A list that somebody asked for waited for minutes while somebody else held the directory.
+#[test]
+fn a_poll_goes_while_the_directory_is_held_unless_it_was_refused_itself() {
+    let mut lane = lane();
+    lane.push(Priority::Change, "change");
+    let job = granted(&mut lane, at(0));
+    lane.refused(job, Refusal::Conflict, at(0), 1.0);
+    lane.push(Priority::Poll, "poll");
+    lane.push(Priority::Poll, "refused poll");
+    assert_eq!(grant_and_end(&mut lane, at(10)), "poll");
+    let job = granted(&mut lane, at(20));
+    assert_eq!(job.item, "refused poll");
+    lane.refused(job, Refusal::Conflict, at(20), 0.0);
+    assert!(matches!(lane.next(at(30)), Next::Wait(until) if until == at(120)));
+    assert_eq!(grant_and_end(&mut lane, at(200)), "change");
+    assert_eq!(grant_and_end(&mut lane, at(200)), "refused poll");
+}
+
 #[test]
 fn a_job_that_is_refused_for_ten_seconds_is_given_back() {
     let mut lane = lane();

@@ -26,6 +26,7 @@ pub(super) enum Command {
     Perform(Job),
     Relist(ListWaiter),
     Configure(Settings),
+    Retry,
     /// Wakes the worker up, so that it sees that it is closed.
     Close,
 }
@@ -164,6 +165,7 @@ impl Worker {
                 }
             },
             Command::Configure(settings) => self.configure(settings),
+            Command::Retry => self.polls.retry(self.clock.now()),
             Command::Close => {}
         }
     }
@@ -231,8 +233,9 @@ impl Worker {
         };
 
         let result = self.client.send(&call, now).await;
-
         let now = self.clock.now();
+        let result = self.alone(result, now);
+
         log(&self.shared.name, &call, &result);
         let another = self.is_another_directory(&result);
         let changed = self.shared.snapshot_mut().record(&call, &result, now);
@@ -277,6 +280,43 @@ impl Worker {
         self.polls.list_begun();
         self.list_waiters.append(&mut self.next_list_waiters);
         Call::ListMessageContacts { page: 1 }
+    }
+
+    /// That the keys reach a directory on which another `ResourceDirectory` works counts as if they
+    /// reached none: two lanes must not work on one directory. It is asked again with pauses.
+    fn alone(
+        &mut self,
+        result: Result<Reply, CallError>,
+        now: Timestamp,
+    ) -> Result<Reply, CallError> {
+        let Ok(Reply::Directory(told)) = &result else { return result };
+        let Shared { name, owners, duplicate, .. } = self.shared.as_ref();
+        let taken = owners.take(&told.directory_id, name).err();
+        let other = taken.map(|owner| (told.clone(), owner));
+        let is_duplicate = other.is_some();
+        let mut duplicate = duplicate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changed = *duplicate != other;
+        *duplicate = other;
+        drop(duplicate);
+        if changed {
+            // What is known is of another directory, which these keys no longer reach.
+            if is_duplicate {
+                *self.shared.snapshot_mut() = Snapshot::default();
+                self.polls.reconnect(true, now);
+            }
+            let (everything, health) = (true, true);
+            self.shared.emit(Changed { everything, health, ..Changed::default() });
+        }
+        if !is_duplicate {
+            return result;
+        }
+        Err(CallError {
+            action: Action::GetResourceDirectory,
+            class: FailureClass::NoDirectory,
+            code: None,
+            request_id: None,
+            retry_after: None,
+        })
     }
 
     fn is_another_directory(&self, result: &Result<Reply, CallError>) -> bool {
@@ -382,6 +422,12 @@ impl Worker {
             calls_per_second: self.lane.rate().per_second(now),
         };
         *self.shared.load.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.owners.release(&self.shared.name);
     }
 }
 

@@ -86,7 +86,7 @@ impl PhoneNumber {
     /// Source: RPC reference of `AddMessageContact`, `PhoneNumber`: country code, hyphen, number.
     /// Unverified: that a number of country code 86 is `1`, one of 3 to 9, and nine digits more.
     pub const PATTERN: &'static str =
-        r"^(86-1[3-9][0-9]{9}|([0-79][0-9]{0,3}|8|8[0-57-9][0-9]{0,2}|86[0-9]{1,2})-[0-9]{5,20})$";
+        r"^(86-1[3-9][0-9]{9}|([1-79][0-9]{0,3}|8|8[0-57-9][0-9]{0,2}|86[0-9]{1,2})-[0-9]{5,20})$";
 
     /// What to write instead of a malformed number.
     pub const ADVICE: &'static str = "write the country code without a plus sign, one hyphen and \
@@ -98,10 +98,16 @@ impl PhoneNumber {
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         let well_formed = text.split_once('-').is_some_and(|(country, number)| {
             let length = match country {
-                "86" => number.starts_with('1')
-                    && matches!(number.as_bytes().get(1), Some(b'3'..=b'9'))
-                    && number.len() == 11,
-                _ => country.len() <= 4 && (5..=20).contains(&number.len()),
+                "86" => {
+                    number.starts_with('1')
+                        && matches!(number.as_bytes().get(1), Some(b'3'..=b'9'))
+                        && number.len() == 11
+                }
+                _ => {
+                    (1..=4).contains(&country.len())
+                        && !country.starts_with('0')
+                        && (5..=20).contains(&number.len())
+                }
             };
             digits(country) && digits(number) && length
         });

@@ -4,17 +4,18 @@
 //!              list, get                    write sent
 //!   (unknown) ----------->  read  ------------------------->  unread
 //!       ^                    ^  ^                               |
-//!       |   list lacks it    |  +------------ get, list -------+
+//!       |   list lacks it    |  +--------------- get ----------+
 //!   unlisted <---------------+                                  |
 //!       |                      get: not found                   |
 //!       +------------------------> gone <-----------------------+
 //! ```
 //! Nothing is decided from an unread contact, and nothing is decided gone from a list alone.
+//! A list may show what was true a moment ago (A23), so it does not end the doubt after a write.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::call::{
     Call, CallError, DeletionState, DirectoryIdentity, FailureClass, Page, Reply, Target,
@@ -43,6 +44,9 @@ pub struct Entry {
     /// just added counts as read: the API's answer says that it has what was sent, and the next
     /// list looks. A read after each of a thousand creates would double their time.
     pub unread: bool,
+    /// When a Get last showed it, or an Add made it; `None` if only lists showed it so far. A late
+    /// list (A23) may still show a contact that is gone.
+    pub read_at: Option<Timestamp>,
     /// The values that wait for confirmation, if they were asked for since the last write.
     pub pending: Option<Vec<Target>>,
     /// The last answer about its deletion.
@@ -83,6 +87,27 @@ struct ListPass {
     /// a contact the pages lack may well be there.
     shrank: bool,
 }
+
+/// How the cloud has just shown a contact.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    /// In the answer to a call for it alone.
+    Alone {
+        /// When the answer came.
+        at: Timestamp,
+    },
+    /// In a list.
+    Listed {
+        /// When the list began.
+        begun_at: Timestamp,
+    },
+}
+
+/// How long a list may show what was true before a Get or an Add. A difference that a list shows
+/// sooner is read before it is believed, or the last write would be made again.
+///
+/// Unverified (A23): whether lists are late at all.
+const LISTS_SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// Whose knowledge changed, for waking the objects that depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -197,6 +222,14 @@ impl Snapshot {
         changed
     }
 
+    /// Forgets that the deletion of a contact failed: it may be tried again at once.
+    pub fn forget_failed_deletion(&mut self, id: &ContactId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            let failed = |known: &mut Deletion| matches!(known.state, DeletionState::Failed(_));
+            entry.deletion.take_if(failed);
+        }
+    }
+
     /// Takes in how a call ended. `now` is when the answer came; calls MUST NOT overlap, so that
     /// every answer is newer than all before it. Another directory than the one known before makes
     /// everything forgotten.
@@ -230,10 +263,10 @@ impl Snapshot {
                     members: BTreeSet::<MemberId>::new(),
                     status: ContactStatus::Verifying,
                 };
-                self.insert(contact, &mut changed);
+                self.insert(contact, Shown::Alone { at: now }, &mut changed);
             }
             (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
-                self.insert(contact.clone(), &mut changed);
+                self.insert(contact.clone(), Shown::Alone { at: now }, &mut changed);
             }
             (
                 Call::GetMessageContact(id),
@@ -262,6 +295,17 @@ impl Snapshot {
                     entry.pending = Some([earlier, targets.items.clone()].concat());
                 }
             }
+            // Nothing is being deleted, or nothing is left of it (A6, A31): the Get tells which.
+            (
+                Call::GetMessageContactDeletionStatus(id),
+                Err(CallError {
+                    class: FailureClass::ContactNotFound | FailureClass::NotFound,
+                    ..
+                }),
+            ) => {
+                self.mark_unread(id, &mut changed);
+                self.set_deletion(id, &DeletionState::Unclear, now, &mut changed);
+            }
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
                     self.mark_unread(id, &mut changed);
@@ -289,7 +333,7 @@ impl Snapshot {
         let found_before = pass.found.len();
         pass.found.extend(contacts.items.iter().map(|contact| contact.id.clone()));
         for contact in &contacts.items {
-            self.insert(contact.clone(), changed);
+            self.insert(contact.clone(), Shown::Listed { begun_at: pass.begun_at }, changed);
         }
         pass.shrank |= contacts.total < pass.total;
         pass.total = contacts.total;
@@ -328,48 +372,74 @@ impl Snapshot {
     }
 
     /// Takes in a contact that the cloud has just shown.
-    fn insert(&mut self, contact: ObservedContact, changed: &mut Changed) {
-        self.touch(&contact.id);
-        self.gone.remove(&contact.id);
-        if let Some(entry) = self.entries.get_mut(&contact.id) {
-            if !entry.unread && *entry.contact == contact {
-                return;
-            }
-            if entry.contact.name == contact.name {
-                changed.ids.insert(contact.id.clone());
-                let confirmed_or_changed = entry.contact.status != contact.status
-                    || entry.contact.email != contact.email
-                    || entry.contact.phone != contact.phone;
-                if entry.unread || confirmed_or_changed {
-                    entry.pending = None;
-                }
-                entry.unread = false;
-                entry.contact = Arc::new(contact);
-                return;
-            }
-        }
-        self.remove(&contact.id.clone(), changed);
-        changed.ids.insert(contact.id.clone());
-        let folded = contact.name.folded();
-        changed.names.insert(folded.clone());
-        self.ids_by_folded_name.entry(folded).or_default().insert(contact.id.clone());
+    fn insert(&mut self, contact: ObservedContact, shown: Shown, changed: &mut Changed) {
         let id = contact.id.clone();
-        let entry =
-            Entry { contact: Arc::new(contact), unread: false, pending: None, deletion: None };
-        self.entries.insert(id, entry);
+        self.touch(&id);
+        self.gone.remove(&id);
+        let read_at = match shown {
+            Shown::Alone { at } => Some(at),
+            Shown::Listed { .. } => None,
+        };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            self.index(&id, &contact.name, changed);
+            changed.ids.insert(id.clone());
+            let contact = Arc::new(contact);
+            let entry = Entry { contact, unread: false, read_at, pending: None, deletion: None };
+            self.entries.insert(id, entry);
+            return;
+        };
+        let before = entry.contact.clone();
+        let was_read = entry.unread && read_at.is_some();
+        entry.unread = match shown {
+            Shown::Alone { .. } => false,
+            Shown::Listed { begun_at } => {
+                let settled = |read_at: Timestamp| {
+                    let settles_at = read_at.saturating_add(LISTS_SETTLE_AFTER);
+                    settles_at.is_ok_and(|settles_at| begun_at >= settles_at)
+                };
+                let may_be_late = *before != contact && !entry.read_at.is_none_or(settled);
+                entry.unread || may_be_late
+            }
+        };
+        entry.read_at = read_at.or(entry.read_at);
+        if !was_read && *before == contact {
+            return;
+        }
+        let confirmed_or_changed = before.status != contact.status
+            || before.email != contact.email
+            || before.phone != contact.phone;
+        if was_read || confirmed_or_changed {
+            entry.pending = None;
+        }
+        changed.ids.insert(id.clone());
+        entry.contact = Arc::new(contact.clone());
+        if before.name != contact.name {
+            self.unindex(&id, &before.name, changed);
+            self.index(&id, &contact.name, changed);
+        }
     }
 
     fn remove(&mut self, id: &ContactId, changed: &mut Changed) {
         self.touch(id);
         let Some(entry) = self.entries.remove(id) else { return };
-        let folded = entry.contact.name.folded();
+        self.unindex(id, &entry.contact.name, changed);
+        changed.ids.insert(id.clone());
+    }
+
+    fn index(&mut self, id: &ContactId, name: &ContactName, changed: &mut Changed) {
+        let folded = name.folded();
+        changed.names.insert(folded.clone());
+        self.ids_by_folded_name.entry(folded).or_default().insert(id.clone());
+    }
+
+    fn unindex(&mut self, id: &ContactId, name: &ContactName, changed: &mut Changed) {
+        let folded = name.folded();
         if let Some(ids) = self.ids_by_folded_name.get_mut(&folded) {
             ids.remove(id);
             if ids.is_empty() {
                 self.ids_by_folded_name.remove(&folded);
             }
         }
-        changed.ids.insert(id.clone());
         changed.names.insert(folded);
     }
 

@@ -214,7 +214,7 @@ reasons! {
     NotSynced => "Look at `Synced`.";
     /// The directory answers.
     Connected => "Nothing.";
-    /// The keys may not do this.
+    /// The keys, or the operator in the cluster, may not do this.
     Forbidden => "Grant the permission that the message names.";
     /// The directory does not answer.
     Unreachable => "Check the network and the endpoint.";

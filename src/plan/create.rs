@@ -6,19 +6,23 @@
 //!          crash, or no answer |   | refused: nothing was made
 //!                              v   |
 //!                       fate unknown: look under the intent's name
-//!                        found and unheld -> ours
-//!                        absent from two fresh lists, the later 60 s after the intent -> begin again
+//!                        found, unheld, and a Get shows it -> ours
+//!                        absent from two fresh lists, the later 60 s after the Add -> begin again
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, plan, rest, step_on};
+use super::{
+    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, get, plan, rest, step_on,
+};
 use crate::domain::call::{Call, NewContact};
-use crate::domain::contact::{Creation, DesiredContact, Difference, Field, Mode, Recorded};
-use crate::domain::snapshot::Sight;
+use crate::domain::contact::{
+    ContactId, Creation, DesiredContact, Difference, Field, Mode, Recorded,
+};
+use crate::domain::snapshot::{Entry, Sight};
 use crate::domain::verdict::{Finding, Reason};
 
-/// How long after an intent a contact may still appear that an unanswered Add has made.
+/// How long after an unanswered Add the contact may still appear that it has made.
 ///
 /// Unverified: a gateway that executes a call later than this is a documented limit.
 pub(super) const ADD_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -58,14 +62,11 @@ pub(super) fn begin(
     Plan { record, ..step_on(input, creating(), Step::Call(add, Urgency::Create)) }
 }
 
-/// The contact that this object held is gone.
-pub(super) fn again(
-    input: &Input<'_>,
-    wanted: &DesiredContact,
-    view: &View<'_>,
-    now: Timestamp,
-) -> Plan {
-    begin(input, wanted, view, now)
+/// The contact that this object held is gone: its id is forgotten, whatever comes next. Kept, it
+/// would be read again whenever the snapshot has forgotten that it is gone.
+pub(super) fn again(input: &Input<'_>, view: &View<'_>, now: Timestamp) -> Plan {
+    let record = Recorded { contact_id: None, last_write: None, ..input.recorded.clone() };
+    replan(input, view, &record, now)
 }
 
 /// An intent is open: it is settled under its own name before the spec is looked at.
@@ -76,14 +77,16 @@ pub(super) fn settle(
     intent: &Creation,
     now: Timestamp,
 ) -> Plan {
-    match outcome(view, intent, now) {
-        Outcome::NotMade => {
-            let renamed = intent.name != wanted.name;
-            if renamed { drop_intent(input, now) } else { begin(input, wanted, view, now) }
-        }
+    // The view is that of the intent's name: under another one everything is looked at anew.
+    let renamed = intent.name != wanted.name;
+    match outcome(view, now) {
+        Outcome::NotMade if renamed => drop_intent(input, now),
+        Outcome::NotMade => begin(input, wanted, view, now),
+        Outcome::Made(record) if renamed => remember(input, record, now),
         Outcome::Made(record) => replan(input, view, &record, now),
         Outcome::Absent => drop_intent(input, now),
         Outcome::Two => rest(input, ambiguous()),
+        Outcome::Unsure(id) => step_on(input, unknown(), get(input, id)),
         Outcome::LookAgain => step_on(input, unknown(), Step::Relist),
         Outcome::Wait(until) => Plan { recheck_at: Some(until), ..rest(input, unknown()) },
     }
@@ -99,31 +102,47 @@ pub(super) enum Outcome {
     Absent,
     /// Two contacts have the name.
     Two,
+    /// A list shows this contact under the name; only a Get can tell that it is still there (A23).
+    Unsure(ContactId),
     /// The directory must be listed again.
     LookAgain,
     /// It may still appear until then.
     Wait(Timestamp),
 }
 
-pub(super) fn outcome(view: &View<'_>, intent: &Creation, now: Timestamp) -> Outcome {
+pub(super) fn outcome(view: &View<'_>, now: Timestamp) -> Outcome {
     let AddFate::Unanswered { since } = view.add else { return Outcome::NotMade };
-    let exact: Vec<_> = view.namesakes.iter().filter(|namesake| namesake.exact).collect();
-    match exact.as_slice() {
+    if now < since {
+        // Written by a process whose clock was ahead: nothing that is seen before counts.
+        return Outcome::Wait(since);
+    }
+    // A held contact of that name says nothing: a late list may show a name that its holder has
+    // given up, while the contact that was made under it is not listed yet (A23).
+    let candidates: Vec<&Entry> = view
+        .namesakes
+        .iter()
+        .filter(|namesake| namesake.exact && namesake.holder == Holder::Nobody)
+        .map(|namesake| &namesake.entry)
+        .collect();
+    let read_since = |entry: &Entry| !entry.unread && entry.read_at.is_some_and(|at| at >= since);
+    if let Some(unsure) = candidates.iter().find(|entry| !read_since(entry)) {
+        return Outcome::Unsure(unsure.contact.id.clone());
+    }
+    match candidates.as_slice() {
         [] => {}
-        [only] if only.holder == Holder::Nobody => {
+        [only] => {
             return Outcome::Made(Recorded {
                 directory_id: Some(view.directory_id.clone()),
-                contact_id: Some(only.entry.contact.id.clone()),
+                contact_id: Some(only.contact.id.clone()),
                 ..Recorded::default()
             });
         }
-        [_held] => return Outcome::Absent,
         [_, _, ..] => return Outcome::Two,
     }
-    let settled_at = intent.at.saturating_add(ADD_SETTLES_AFTER).unwrap_or(Timestamp::MAX);
+    let settled_at = since.saturating_add(ADD_SETTLES_AFTER).unwrap_or(Timestamp::MAX);
     let looked_since = view.lists.last.is_some_and(|last| last > since);
     let looked_late = view.lists.last.is_some_and(|last| last >= settled_at);
-    let looked_twice = view.lists.before.is_some_and(|before| before > intent.at);
+    let looked_twice = view.lists.before.is_some_and(|before| before > since);
     if looked_late && looked_twice && looked_since {
         Outcome::Absent
     } else if !looked_since || now >= settled_at {
@@ -155,7 +174,11 @@ pub(super) fn replan(
 
 /// The intent led to nothing: it is forgotten, and the object looked at anew.
 fn drop_intent(input: &Input<'_>, now: Timestamp) -> Plan {
-    let record = Recorded { creation: None, ..input.recorded.clone() };
+    remember(input, Recorded { creation: None, ..input.recorded.clone() }, now)
+}
+
+/// Nothing but the record changes; then everything is looked at anew.
+fn remember(input: &Input<'_>, record: Recorded, now: Timestamp) -> Plan {
     Plan { record, recheck_at: Some(now), ..rest(input, creating()) }
 }
 
@@ -167,22 +190,23 @@ pub(super) fn name_conflict(view: &View<'_>) -> Option<Finding> {
     });
     match (claimed, view.namesakes.first(), view.rival) {
         (Some(true), _, _) => Some(Finding::unmet(
-            Reason::Creating,
+            if view.own.is_some() { Reason::Updating } else { Reason::Creating },
             "the contact of this name is being deleted with the MessageContact that holds it; this \
-             one is created afterwards",
+             one gets the name afterwards",
         )),
-        (Some(false), _, _) | (None, None, true) => Some(Finding::unmet(
+        // A rival that has just created the contact does not hold it yet.
+        (Some(false), _, _) | (None, _, true) => Some(Finding::unmet(
             Reason::NameClaimed,
             "another MessageContact of this directory holds this name; choose another name, or \
              delete the other object",
         )),
-        (None, Some(namesake), _) if namesake.exact => Some(Finding::unmet(
+        (None, Some(namesake), false) if namesake.exact => Some(Finding::unmet(
             Reason::NameTaken,
             "a contact of this name is in the directory already, and this version takes over no \
              contacts (`adoptionPolicy` is not acted upon); choose another name, or delete that \
              contact",
         )),
-        (None, Some(_), _) => Some(Finding::unmet(
+        (None, Some(_), false) => Some(Finding::unmet(
             Reason::NameTaken,
             "a contact is in the directory whose name differs from this one in letter case alone; \
              choose another name",

@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Input, Plan, Step, Urgency, View, create, rest, step_on};
+use super::{Input, Plan, Step, Urgency, View, create, get, rest, step_on};
 use crate::domain::call::{Call, DeletionBlocker, DeletionState};
-use crate::domain::contact::{ContactStatus, Creation, Recorded};
+use crate::domain::contact::{ContactStatus, Recorded};
 use crate::domain::snapshot::{Deletion, Entry};
 use crate::domain::verdict::{Finding, Reason};
 
@@ -24,13 +24,8 @@ pub(super) fn wait(input: &Input<'_>, why: &Finding) -> Plan {
 }
 
 /// An intent is open: what it may have made must be deleted too.
-pub(super) fn settle(
-    input: &Input<'_>,
-    view: &View<'_>,
-    intent: &Creation,
-    now: Timestamp,
-) -> Plan {
-    match create::outcome(view, intent, now) {
+pub(super) fn settle(input: &Input<'_>, view: &View<'_>, now: Timestamp) -> Plan {
+    match create::outcome(view, now) {
         create::Outcome::NotMade | create::Outcome::Absent => {
             let record = Recorded { creation: None, ..input.recorded.clone() };
             Plan { record, ..release(input) }
@@ -43,6 +38,7 @@ pub(super) fn settle(
                 "two contacts have the name under which this one was being created",
             ),
         ),
+        create::Outcome::Unsure(id) => step_on(input, deleting(), get(input, id)),
         create::Outcome::LookAgain => step_on(input, deleting(), Step::Relist),
         create::Outcome::Wait(until) => Plan { recheck_at: Some(until), ..rest(input, deleting()) },
     }
@@ -78,11 +74,8 @@ pub(super) fn remove(
         Some(Deletion { state: DeletionState::Unclear, at }) if runs => {
             after(input, *at, pause, now, deleting(), poll)
         }
-        Some(Deletion { state: DeletionState::Unclear, at }) => {
-            after(input, *at, pause, now, deleting(), delete)
-        }
         // Said to be done and still shown: a directory that answers late (A23).
-        Some(Deletion { state: DeletionState::Deleted, at }) => {
+        Some(Deletion { state: DeletionState::Unclear | DeletionState::Deleted, at }) => {
             after(input, *at, pause, now, deleting(), delete)
         }
         Some(Deletion { state: DeletionState::Failed(blockers), at }) => {

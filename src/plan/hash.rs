@@ -39,6 +39,13 @@ impl HashKey {
         self.of("write", &[id.as_str()], wanted)
     }
 
+    /// Covers everything that makes taking the phone out the same write: it goes alone, so it is
+    /// counted alone.
+    #[must_use]
+    pub fn of_clearing(&self, id: &ContactId, wanted: &DesiredContact) -> String {
+        self.of("clearing", &[id.as_str()], wanted)
+    }
+
     fn of(&self, purpose: &str, identity: &[&str], wanted: &DesiredContact) -> String {
         let DesiredContact {
             name,
@@ -56,12 +63,16 @@ impl HashKey {
             mac.update(text.as_bytes());
         };
         part(purpose);
-        identity.iter().for_each(|text| part(text));
+        for text in identity {
+            part(text);
+        }
         part(name.as_str());
         part(title.as_str());
         part(email.reveal());
         part(phone.as_ref().map_or("", |phone| phone.reveal()));
-        message_types.iter().for_each(|word| part(word.as_str()));
+        for word in message_types {
+            part(word.as_str());
+        }
         let digest = mac.finalize().into_bytes();
         digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
             use fmt::Write as _;

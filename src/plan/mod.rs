@@ -3,6 +3,8 @@
 //! `plan` reads no clock, draws no random number, logs nothing and cannot fail. Everything that
 //! can be wrong was refused while parsing; everything that went wrong comes in as a [`Setback`].
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod create;
 
 mod update;
@@ -16,6 +18,9 @@ pub mod hash;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod model;
+
 use jiff::Timestamp;
 
 use crate::domain::call::Call;
@@ -27,7 +32,7 @@ use crate::domain::snapshot::{Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 
 use hash::HashKey;
-pub use setback::{Setback, next as next_setback};
+pub use setback::{Setback, next as next_setback, record_after};
 
 /// Everything that a decision is made from.
 #[derive(Debug, Clone)]
@@ -36,8 +41,9 @@ pub struct Input<'a> {
     pub uid: &'a Uid,
     /// The generation of the object's spec.
     pub generation: i64,
-    /// The generation that our status was made from; less than `generation` after a user's edit.
-    pub seen_generation: i64,
+    /// The last generation that was brought into sync; less than `generation` as long as a user's
+    /// edit is not in the cloud.
+    pub settled_generation: i64,
     /// Whether our finalizer stands on the object.
     pub finalizer: bool,
     /// What is wanted.
@@ -86,7 +92,9 @@ pub struct View<'a> {
     pub own: Option<Sight>,
     /// The other contacts that have the [`name_in_question`], letter case aside.
     pub namesakes: Vec<Namesake>,
-    /// Another object that may create a contact of that name and comes before this one.
+    /// Another object may create a contact of that name: it has an open intent under it, or it
+    /// holds none, wants the name and comes before this one. Between two with an open intent the
+    /// one that comes first has no rival.
     pub rival: bool,
     /// When the last complete lists began.
     pub lists: Lists,
@@ -124,7 +132,9 @@ pub enum AddFate {
     NotMade,
     /// An Add may have been made, at the latest at that time.
     Unanswered {
-        /// The last moment at which one may have been sent.
+        /// The last moment at which one may have been sent. For an intent that an earlier process
+        /// left open this MUST be no earlier than the moment at which that process lost its
+        /// lease: an intent can stand for minutes before its Add goes out.
         since: Timestamp,
     },
 }
@@ -173,11 +183,13 @@ pub enum Urgency {
 #[must_use]
 pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let plan = match (&input.desired, &input.connection) {
-        (Desired::Blocked(finding), _) => rest(input, finding.clone()),
+        (Desired::Blocked(finding), _) | (Desired::Present(_), Connection::Closed(finding)) => {
+            rest(input, finding.clone())
+        }
         (Desired::Absent { removal: Removal::Retain, .. }, _) => delete::release(input),
+        (Desired::Absent { .. }, _) if !input.finalizer => delete::release(input),
         (Desired::Absent { .. }, _) if holds_nothing(input.recorded) => delete::release(input),
         (Desired::Absent { .. }, Connection::Closed(finding)) => delete::wait(input, finding),
-        (Desired::Present(_), Connection::Closed(finding)) => rest(input, finding.clone()),
         (Desired::Absent { .. }, Connection::Open(view)) if elsewhere(input.recorded, view) => {
             delete::wait(input, &wrong_directory())
         }
@@ -188,7 +200,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             Desired::Absent { removal: Removal::Delete { retain_in_members }, since },
             Connection::Open(view),
         ) => match (&input.recorded.creation, &view.own) {
-            (Some(intent), _) => delete::settle(input, view, intent, now),
+            (Some(_intent), _) => delete::settle(input, view, now),
             (None, Some(Sight::Known(entry))) if entry.unread => look(input, view),
             (None, Some(Sight::Known(entry))) => {
                 delete::remove(input, entry, *retain_in_members, *since, now)
@@ -208,7 +220,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 }
                 (None, Some(Sight::Known(entry))) => update::converge(input, wanted, view, entry),
                 (None, Some(Sight::Unlisted)) => look(input, view),
-                (None, Some(Sight::Gone)) => create::again(input, wanted, view, now),
+                (None, Some(Sight::Gone)) => create::again(input, view, now),
             }
         }
     };
@@ -285,7 +297,7 @@ fn updating(message: &str) -> Finding {
 
 /// What a person has just asked for goes before what nobody waits for.
 fn urgency(input: &Input<'_>) -> Urgency {
-    let edited = input.generation != input.seen_generation;
+    let edited = input.generation != input.settled_generation;
     match input.desired {
         Desired::Absent { .. } => Urgency::Change,
         Desired::Present(_) | Desired::Blocked(_) if edited => Urgency::Change,

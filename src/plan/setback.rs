@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
 use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
-use crate::domain::contact::{LastError, Recorded};
+use crate::domain::contact::{LastError, LastWrite, Recorded};
 use crate::domain::verdict::{Finding, Reason};
 
-/// A call for this object that did not do its work. Kept until a call of that operation works, or
-/// the spec changes; a restart forgets it, except for what [`Recorded::last_error`] holds.
+/// A call for this object that did not do its work. Kept until a call of that operation works or a
+/// plan finds the contact in sync; it counts for the generation of the spec that it was made for. A
+/// restart forgets it, except for what [`Recorded::last_error`] holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setback {
     /// What the cloud said.
@@ -61,17 +62,28 @@ impl Setback {
 /// Takes the step out of the plan if a failed call forbids it now, and says why.
 pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let plan = without_outdated_error(input, plan);
-    let Some(Step::Call(call, _)) = &plan.step else { return plan };
+    let setback = input.setback.filter(|setback| setback.generation == input.generation);
+    let call = match &plan.step {
+        Some(Step::Call(call, _)) => call,
+        Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
+    };
     let write = !call.action().is_read();
-    if let (Some(error), true, Desired::Present(_)) =
-        (&plan.record.last_error, write, &input.desired)
-    {
-        let finding = refused(call, error);
-        return held(input, plan, finding, None);
+    let last_error = plan.record.last_error.as_ref();
+    let last_error = last_error.filter(|error| write && stands_against(input, &error.code, call));
+    if let (Some(error), Desired::Present(_)) = (last_error, &input.desired) {
+        let (finding, clears) = (refused(call, error), clears_phone(call));
+        let plan = held(input, plan, finding, None);
+        return if clears { without_count(plan) } else { plan };
     }
-    let Some(setback) = input.setback.filter(|setback| forbids(setback, call)) else { return plan };
+    let Some(setback) = setback.filter(|setback| forbids(input, setback, call)) else {
+        return plan;
+    };
     if setback.error.class == FailureClass::NameTaken && outdated_list(input, setback) {
-        return Plan { step: Some(Step::Relist), ..plan };
+        // Nothing is written in this step, so nothing of a write is recorded with it.
+        let record =
+            Recorded { last_error: plan.record.last_error.clone(), ..input.recorded.clone() };
+        return Plan { record, step: Some(Step::Relist), ..plan };
     }
     match (setback.again_at(), &input.desired) {
         (Some(again_at), _) if now >= again_at => plan,
@@ -107,9 +119,30 @@ fn without_outdated_error(input: &Input<'_>, mut plan: Plan) -> Plan {
 }
 
 /// A read that failed holds back that read; a write that failed holds back every write.
-fn forbids(setback: &Setback, call: &Call) -> bool {
+fn forbids(input: &Input<'_>, setback: &Setback, call: &Call) -> bool {
     let failed = setback.error.action;
-    failed == call.action() || (!failed.is_read() && !call.action().is_read())
+    let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
+    let alike = failed == call.action() || (!failed.is_read() && !call.action().is_read());
+    alike && stands_against(input, code, call)
+}
+
+/// Whether a refusal with this code concerns the call. That a number is not taken out (A14) does
+/// not: it went alone, and everything else is still put right.
+fn stands_against(input: &Input<'_>, code: &str, call: &Call) -> bool {
+    let of_clearing = code == PHONE_REFUSED
+        && matches!(input.desired, Desired::Present(wanted) if wanted.phone.is_none());
+    !of_clearing || clears_phone(call)
+}
+
+const PHONE_REFUSED: &str = "InvalidParameter.PhoneNumber";
+
+fn clears_phone(call: &Call) -> bool {
+    matches!(call, Call::UpdateMessageContact(_, changes) if changes.phone == Some(PhoneChange::Clear))
+}
+
+/// Only the refused number differs, so all that was written before reads back as it should.
+fn without_count(plan: Plan) -> Plan {
+    Plan { record: Recorded { last_write: None, ..plan.record }, ..plan }
 }
 
 fn outdated_list(input: &Input<'_>, setback: &Setback) -> bool {
@@ -136,11 +169,7 @@ fn held(input: &Input<'_>, plan: Plan, finding: Finding, recheck_at: Option<Time
 
 /// The cloud refused a value of the spec.
 fn refused(call: &Call, error: &LastError) -> Finding {
-    let clears_phone = matches!(
-        call,
-        Call::UpdateMessageContact(_, changes) if changes.phone == Some(PhoneChange::Clear)
-    );
-    if clears_phone && error.code == "InvalidParameter.PhoneNumber" {
+    if clears_phone(call) && error.code == PHONE_REFUSED {
         return update::not_removable();
     }
     let LastError { code, action, generation: _ } = error;
@@ -196,6 +225,9 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
         FailureClass::NoDirectory => {
             (Reason::DirectoryNotReady, "it is tried again every few minutes")
         }
+        FailureClass::WrongState | FailureClass::ContactNotFound if deleting => {
+            (Reason::Deleting, "it is read and tried again")
+        }
         FailureClass::WrongState | FailureClass::ContactNotFound => {
             (Reason::Updating, "it is read and tried again")
         }
@@ -227,4 +259,22 @@ pub fn next(
             Some(Setback { error: error.clone(), generation, at: now, failures })
         }
     }
+}
+
+/// What our status is to remember once the call of a plan has ended: `before` is what the plan was
+/// made from, `planned` its record.
+///
+/// A write without an answer is noted, since it may have been made, but not counted among those
+/// that read back differently: in an outage every contact would end as contested.
+#[must_use]
+pub fn record_after(before: &Recorded, planned: Recorded, error: Option<&CallError>) -> Recorded {
+    let last_write = match error.map(|error| error.class.not_executed()) {
+        None => planned.last_write,
+        Some(true) => before.last_write.clone(),
+        Some(false) => planned.last_write.map(|write| {
+            let same = before.last_write.as_ref().filter(|before| before.hash == write.hash);
+            LastWrite { mismatches: same.map_or(0, |before| before.mismatches), ..write }
+        }),
+    };
+    Recorded { last_write, ..planned }
 }

@@ -1,1 +1,1799 @@
+//! Situations and the plan made in each. `UPDATE_EXPECT=1 cargo test` rewrites the expectations;
+//! the diff is then reviewed as a change of behaviour.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use jiff::{SignedDuration, Timestamp};
+
+use super::hash::HashKey;
+use super::{
+    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
+    name_in_question, next_setback, plan, record_after,
+};
+use crate::domain::call::{
+    Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
+    PhoneChange, Target,
+};
+use crate::domain::channel::{EmailAddress, PhoneNumber};
+use crate::domain::contact::{
+    AccountId, ContactId, ContactName, ContactStatus, Creation, DesiredContact, DirectoryId,
+    LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title,
+    Uid,
+};
+use crate::domain::snapshot::{Deletion, Entry, Lists, Sight};
+use crate::domain::verdict::{Finding, Reason};
+
+const SPEC_NAME: &str = "opsteam";
+const OWN_ID: &str = "c-ownownownownowno";
+const DIRECTORY: &str = "rd-direct";
+const DELETE: Removal = Removal::Delete { retain_in_members: false };
+
+/// A moment, in seconds of the story; the story's present is 1000.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap_or(Timestamp::MAX)
+}
+
+fn name(text: &str) -> ContactName {
+    ContactName::observed(text.to_owned())
+}
+
+fn email(text: &str) -> EmailAddress {
+    EmailAddress::observed(text.to_owned())
+}
+
+fn phone(text: &str) -> PhoneNumber {
+    PhoneNumber::observed(text.to_owned())
+}
+
+fn wanted() -> DesiredContact {
+    DesiredContact {
+        name: name(SPEC_NAME),
+        title: Title::TechnicalDirector,
+        email: email("mailbox@example.com"),
+        phone: Some(phone("86-13800138000")),
+        message_types: [MessageType::FaultMessage, MessageType::SecurityMessage].into(),
+        members: None,
+        mode: Mode::Enforce,
+        ready_when: ReadyWhen::Synced,
+    }
+}
+
+fn observed() -> ObservedContact {
+    ObservedContact {
+        id: OWN_ID.into(),
+        name: name(SPEC_NAME),
+        email: Some(email("mailbox@example.com")),
+        phone: Some(phone("86-13800138000")),
+        title: "TechnicalDirector".to_owned(),
+        message_types: ["SecurityMessage".to_owned(), "FaultMessage".to_owned()].into(),
+        members: [].into(),
+        status: ContactStatus::Active,
+    }
+}
+
+fn entry(contact: ObservedContact) -> Entry {
+    let contact = Arc::new(contact);
+    Entry { contact, unread: false, read_at: Some(at(990)), pending: None, deletion: None }
+}
+
+fn namesake(id: &str, text: &str, holder: Holder) -> Namesake {
+    let contact = ObservedContact { id: id.into(), name: name(text), ..observed() };
+    Namesake { entry: entry(contact), exact: text == SPEC_NAME, holder }
+}
+
+fn key() -> HashKey {
+    HashKey::new([7; HashKey::BYTES])
+}
+
+#[derive(Debug, Clone)]
+enum Want {
+    Present(DesiredContact),
+    Absent(Removal),
+    Blocked(Finding),
+}
+
+/// One situation: what an object wants, remembers and sees.
+#[derive(Debug, Clone)]
+struct Situation {
+    want: Want,
+    recorded: Recorded,
+    finalizer: bool,
+    generation: i64,
+    settled_generation: i64,
+    closed: Option<Finding>,
+    own: Option<Sight>,
+    namesakes: Vec<Namesake>,
+    rival: bool,
+    lists: Lists,
+    add: AddFate,
+    setback: Option<Setback>,
+    now: Timestamp,
+}
+
+/// A new object with nothing in the cloud.
+fn fresh() -> Situation {
+    Situation {
+        want: Want::Present(wanted()),
+        recorded: Recorded::default(),
+        finalizer: true,
+        generation: 3,
+        settled_generation: 3,
+        closed: None,
+        own: None,
+        namesakes: Vec::new(),
+        rival: false,
+        lists: Lists { last: Some(at(700)), before: Some(at(400)) },
+        add: AddFate::NotMade,
+        setback: None,
+        now: at(1000),
+    }
+}
+
+/// An object that holds this contact.
+fn holding(contact: ObservedContact) -> Situation {
+    let recorded = Recorded {
+        directory_id: Some(DIRECTORY.into()),
+        contact_id: Some(contact.id.clone()),
+        ..Recorded::default()
+    };
+    Situation { recorded, own: Some(Sight::Known(entry(contact))), ..fresh() }
+}
+
+/// An object with an intent open since 900, under the name of its spec.
+fn intending(add: AddFate) -> Situation {
+    let hash = key().of_creation(&"uid-own".into(), &DIRECTORY.into(), &wanted());
+    let creation = Some(Creation { name: name(SPEC_NAME), hash, at: at(900) });
+    let recorded =
+        Recorded { directory_id: Some(DIRECTORY.into()), creation, ..Recorded::default() };
+    Situation { recorded, add, ..fresh() }
+}
+
+fn deleting(contact: ObservedContact, deletion: Option<DeletionState>) -> Situation {
+    let status = contact.status.clone();
+    let mut situation = Situation { want: Want::Absent(DELETE), ..holding(contact) };
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        entry.deletion = deletion.map(|state| Deletion { state, at: at(1000) });
+        assert_eq!(entry.contact.status, status);
+    }
+    situation
+}
+
+/// The spec of a situation, changed.
+fn with_spec(situation: Situation, change: impl FnOnce(&mut DesiredContact)) -> Situation {
+    let mut spec = wanted();
+    change(&mut spec);
+    Situation { want: Want::Present(spec), ..situation }
+}
+
+/// The contact that the object holds, as the cloud shows it, changed.
+fn drifted(change: impl FnOnce(&mut ObservedContact)) -> Situation {
+    let mut contact = observed();
+    change(&mut contact);
+    holding(contact)
+}
+
+/// What the object holds, as it is known, changed.
+fn with_entry(mut situation: Situation, change: impl FnOnce(&mut Entry)) -> Situation {
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        change(entry);
+    }
+    situation
+}
+
+fn failed(action: Action, class: FailureClass, code: &str) -> Setback {
+    let error = CallError {
+        action,
+        class,
+        code: ErrorCode::parse(code),
+        request_id: None,
+        retry_after: None,
+    };
+    Setback { error, generation: 3, at: at(1000), failures: 1 }
+}
+
+fn planned(situation: &Situation) -> Plan {
+    let Situation {
+        want,
+        recorded,
+        finalizer,
+        generation,
+        settled_generation,
+        closed,
+        own,
+        namesakes,
+        rival,
+        lists,
+        add,
+        setback,
+        now,
+    } = situation;
+    let uid = Uid::from("uid-own");
+    let directory_id = DirectoryId::from(DIRECTORY);
+    let connection = match closed {
+        Some(finding) => Connection::Closed(finding.clone()),
+        None => Connection::Open(View {
+            directory_id: &directory_id,
+            own: own.clone(),
+            namesakes: namesakes.clone(),
+            rival: *rival,
+            lists: *lists,
+            add: *add,
+        }),
+    };
+    let input = Input {
+        uid: &uid,
+        generation: *generation,
+        settled_generation: *settled_generation,
+        finalizer: *finalizer,
+        desired: match want {
+            Want::Present(spec) => Desired::Present(spec),
+            Want::Absent(removal) => Desired::Absent { removal: *removal, since: at(900) },
+            Want::Blocked(finding) => Desired::Blocked(finding.clone()),
+        },
+        recorded,
+        connection,
+        setback: setback.as_ref(),
+        hash_key: &key(),
+    };
+    plan(&input, *now)
+}
+
+/// The plan in a few lines: the reason, the step, what is recorded anew, drift, the next look.
+fn shown(situation: &Situation) -> String {
+    let plan = planned(situation);
+    let Plan { record, step, verdict, drift, recheck_at } = &plan;
+    let mut text = String::new();
+    let stalled = if verdict.synced.reason.stalls() { ", stalled" } else { "" };
+    let _ = write!(text, "{}={}{stalled}", verdict.synced.reason, verdict.synced.status.as_str());
+    match step {
+        None => {}
+        Some(Step::Call(call, urgency)) => {
+            let _ = write!(text, "\n{urgency:?}: {}", shown_call(call));
+        }
+        Some(step @ (Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist)) => {
+            let _ = write!(text, "\n{step:?}");
+        }
+    }
+    let Recorded { directory_id, contact_id, creation, last_write, last_error } = record;
+    let before = &situation.recorded;
+    if *directory_id != before.directory_id {
+        let _ = write!(text, "\ndirectory: {directory_id:?}");
+    }
+    if *contact_id != before.contact_id {
+        let _ = write!(text, "\ncontact: {:?}", contact_id.as_ref().map(ContactId::as_str));
+    }
+    if *creation != before.creation {
+        let shown = creation.as_ref().map(|intent| (intent.name.as_str(), seconds(intent.at)));
+        let _ = write!(text, "\nintent: {shown:?}");
+    }
+    if *last_write != before.last_write {
+        let shown = last_write.as_ref().map(|write| write.mismatches);
+        let _ = write!(text, "\nmismatches: {shown:?}");
+    }
+    if *last_error != before.last_error {
+        let shown = last_error.as_ref().map(|e| (e.code.as_str(), e.action.as_str(), e.generation));
+        let _ = write!(text, "\nerror: {shown:?}");
+    }
+    for difference in drift {
+        let (field, desired) = (difference.field.as_str(), &difference.desired);
+        let _ = write!(text, "\ndrift: {field} {:?} -> {desired:?}", difference.observed);
+    }
+    if let Some(recheck_at) = recheck_at {
+        let _ = write!(text, "\nrecheck: {}", seconds(*recheck_at));
+    }
+    text
+}
+
+fn seconds(moment: Timestamp) -> i64 {
+    moment.as_second() - at(0).as_second()
+}
+
+fn shown_call(call: &Call) -> String {
+    let action = call.action();
+    match call {
+        Call::UpdateMessageContact(id, changes) => {
+            let Changes { name, title, email, phone, message_types } = changes;
+            let fields = [
+                name.as_ref().map(|name| format!("name={}", name.as_str())),
+                title.map(|title| format!("title={}", title.as_str())),
+                email.as_ref().map(|email| format!("email={email}")),
+                phone.as_ref().map(|change| match change {
+                    PhoneChange::Set(number) => format!("phone={number}"),
+                    PhoneChange::Clear => "phone=".to_owned(),
+                }),
+                message_types.as_ref().map(|types| format!("types={types:?}")),
+            ];
+            let fields = fields.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            format!("{action} {id} {fields}")
+        }
+        Call::AddMessageContact(new) => format!("{action} {}", new.name.as_str()),
+        Call::DeleteMessageContact { id, retain_in_members } => {
+            format!("{action} {id} retain={retain_in_members}")
+        }
+        Call::GetMessageContact(_)
+        | Call::ListMessageContacts { .. }
+        | Call::GetMessageContactDeletionStatus(_)
+        | Call::SendEmailVerificationForMessageContact(..)
+        | Call::SendPhoneVerificationForMessageContact(..)
+        | Call::ListMessageContactVerifications { .. }
+        | Call::CancelMessageContactUpdate { .. }
+        | Call::AssociateMembers(..)
+        | Call::DisassociateMembers(..)
+        | Call::GetResourceDirectory => {
+            format!("{action} {}", call.contact_id().map_or("", ContactId::as_str))
+        }
+    }
+}
+
+fn check(situation: Situation, expected: Expect) {
+    expected.assert_eq(&shown(&situation));
+}
+
+// Blocked, closed, elsewhere.
+
+#[test]
+fn a_blocked_object_says_why_and_does_nothing() {
+    let why = Finding::unmet(Reason::Suspended, "suspended");
+    check(
+        Situation { want: Want::Blocked(why), ..holding(observed()) },
+        expect!["Suspended=False"],
+    );
+}
+
+#[test]
+fn without_a_directory_nothing_is_done() {
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    check(Situation { closed, ..holding(observed()) }, expect!["DirectoryNotFound=False"]);
+}
+
+#[test]
+fn a_contact_of_another_directory_is_left_alone() {
+    let mut situation = drifted(|contact| contact.title = "CEO".to_owned());
+    situation.recorded.directory_id = Some("rd-elsewh".into());
+    check(situation, expect!["WrongDirectory=False, stalled"]);
+}
+
+#[test]
+fn an_intent_in_another_directory_is_left_alone() {
+    let mut situation = intending(AddFate::NotMade);
+    situation.recorded.directory_id = Some("rd-elsewh".into());
+    check(situation, expect!["WrongDirectory=False, stalled"]);
+}
+
+#[test]
+fn a_directory_id_without_contact_or_intent_binds_to_nothing() {
+    let mut situation = fresh();
+    situation.recorded.directory_id = Some("rd-elsewh".into());
+    check(
+        situation,
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam
+        directory: Some(DirectoryId("rd-direct"))
+        intent: Some(("opsteam", 1000))"#]],
+    );
+}
+
+// Creating.
+
+#[test]
+fn the_finalizer_comes_first() {
+    check(
+        Situation { finalizer: false, ..fresh() },
+        expect![[r#"
+        Creating=False
+        TakeFinalizer"#]],
+    );
+}
+
+#[test]
+fn an_intent_is_recorded_with_the_add() {
+    check(
+        fresh(),
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam
+        directory: Some(DirectoryId("rd-direct"))
+        intent: Some(("opsteam", 1000))"#]],
+    );
+}
+
+#[test]
+fn the_same_intent_is_used_again() {
+    check(
+        intending(AddFate::NotMade),
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam"#]],
+    );
+}
+
+#[test]
+fn another_spec_under_the_same_name_makes_another_intent() {
+    let situation = intending(AddFate::NotMade);
+    check(
+        with_spec(situation, |spec| spec.title = Title::CEO),
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam
+        intent: Some(("opsteam", 1000))"#]],
+    );
+}
+
+#[test]
+fn an_intent_under_a_name_that_was_given_up_is_dropped() {
+    let situation = intending(AddFate::NotMade);
+    check(
+        with_spec(situation, |spec| spec.name = name("newname")),
+        expect![[r#"
+        Creating=False
+        intent: None
+        recheck: 1000"#]],
+    );
+}
+
+#[test]
+fn report_only_reports_the_absence() {
+    check(
+        with_spec(fresh(), |spec| spec.mode = Mode::ReportOnly),
+        expect![[r#"
+        Drifted=False
+        drift: name "" -> "opsteam""#]],
+    );
+}
+
+#[test]
+fn a_strangers_contact_of_the_name_is_not_taken() {
+    let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
+    check(Situation { namesakes, ..fresh() }, expect!["NameTaken=False, stalled"]);
+}
+
+#[test]
+fn an_intent_that_made_nothing_is_dropped_when_a_stranger_has_the_name() {
+    let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
+    check(
+        Situation { namesakes, ..intending(AddFate::NotMade) },
+        expect![[r#"
+        NameTaken=False, stalled
+        intent: None"#]],
+    );
+}
+
+#[test]
+fn a_name_that_differs_in_case_alone_is_taken() {
+    let namesakes = vec![namesake("c-variant", "OpsTeam", Holder::Nobody)];
+    check(Situation { namesakes, ..fresh() }, expect!["NameTaken=False, stalled"]);
+}
+
+#[test]
+fn a_name_that_another_object_holds_is_claimed() {
+    let namesakes = vec![namesake("c-held", SPEC_NAME, Holder::Other { deleting: false })];
+    check(Situation { namesakes, ..fresh() }, expect!["NameClaimed=False, stalled"]);
+}
+
+#[test]
+fn the_name_of_a_holder_that_is_being_deleted_is_waited_for() {
+    let namesakes = vec![namesake("c-held", SPEC_NAME, Holder::Other { deleting: true })];
+    check(Situation { namesakes, ..fresh() }, expect!["Creating=False"]);
+}
+
+#[test]
+fn an_object_that_comes_first_is_let_go_first() {
+    check(Situation { rival: true, ..fresh() }, expect!["NameClaimed=False, stalled"]);
+}
+
+/// Competitors were told `NameTaken` in the moment between the answer and the stored id.
+#[test]
+fn a_contact_that_a_rival_has_just_created_is_claimed() {
+    let namesakes = vec![namesake("c-new", SPEC_NAME, Holder::Nobody)];
+    check(Situation { namesakes, rival: true, ..fresh() }, expect!["NameClaimed=False, stalled"]);
+}
+
+#[test]
+fn a_contact_that_is_gone_is_created_again() {
+    let own = Some(Sight::Gone);
+    check(
+        Situation { own, ..holding(observed()) },
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam
+        contact: None
+        intent: Some(("opsteam", 1000))"#]],
+    );
+}
+
+/// The id was kept: whenever the snapshot forgot that it is gone, it was read once more, for ever.
+#[test]
+fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
+    let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
+    check(
+        Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) },
+        expect![[r#"
+        NameTaken=False, stalled
+        contact: None"#]],
+    );
+}
+
+#[test]
+fn a_gone_contact_is_forgotten_while_the_next_add_waits() {
+    let setback = Some(failed(Action::AddMessageContact, FailureClass::Quota, "LimitExceeded.C"));
+    check(
+        Situation { own: Some(Sight::Gone), setback, ..holding(observed()) },
+        expect![[r#"
+        QuotaExceeded=False
+        contact: None
+        recheck: 1300"#]],
+    );
+}
+
+#[test]
+fn a_contact_that_a_list_lacks_is_read_before_it_counts_as_gone() {
+    let own = Some(Sight::Unlisted);
+    check(
+        Situation { own, ..holding(observed()) },
+        expect![[r#"
+        Updating=False
+        Repair: GetMessageContact c-ownownownownowno"#]],
+    );
+}
+
+// Open intents.
+
+const UNANSWERED: AddFate = AddFate::Unanswered { since: Timestamp::UNIX_EPOCH };
+
+fn unanswered(since: i64) -> AddFate {
+    AddFate::Unanswered { since: at(since) }
+}
+
+#[test]
+fn an_unanswered_add_is_looked_for_at_once() {
+    check(
+        intending(unanswered(900)),
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn an_unanswered_add_that_made_the_contact_is_ours() {
+    let namesakes = vec![namesake("c-made", SPEC_NAME, Holder::Nobody)];
+    check(
+        Situation { namesakes, ..intending(unanswered(900)) },
+        expect![[r#"
+        InSync=True
+        contact: Some("c-made")
+        intent: None
+        mismatches: Some(0)"#]],
+    );
+}
+
+/// A late list showed the contact that was gone before; the one that was made became an orphan.
+#[test]
+fn a_contact_that_only_a_list_shows_is_read_before_it_is_taken_for_ours() {
+    let mut listed = namesake("c-made", SPEC_NAME, Holder::Nobody);
+    listed.entry.read_at = None;
+    let situation = Situation { namesakes: vec![listed], ..intending(unanswered(900)) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        OutcomeUnknown=False
+        Repair: GetMessageContact c-made"#]],
+    );
+    check(
+        Situation { want: Want::Absent(DELETE), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContact c-made"#]],
+    );
+}
+
+#[test]
+fn a_contact_that_was_read_before_the_add_is_read_again() {
+    let mut read = namesake("c-made", SPEC_NAME, Holder::Nobody);
+    read.entry.read_at = Some(at(899));
+    check(
+        Situation { namesakes: vec![read], ..intending(unanswered(900)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        Repair: GetMessageContact c-made"#]],
+    );
+}
+
+/// The view was still that of the intent's name: the rename was sent without a look at the new one.
+#[test]
+fn a_contact_found_under_a_name_that_was_given_up_is_recorded_and_looked_at_anew() {
+    let namesakes = vec![namesake("c-made", SPEC_NAME, Holder::Nobody)];
+    let situation = Situation { namesakes, ..intending(unanswered(900)) };
+    check(
+        with_spec(situation, |spec| spec.name = name("newname")),
+        expect![[r#"
+        Creating=False
+        contact: Some("c-made")
+        intent: None
+        recheck: 1000"#]],
+    );
+}
+
+#[test]
+fn a_contact_found_with_other_fields_is_updated() {
+    let namesakes = vec![namesake("c-made", SPEC_NAME, Holder::Nobody)];
+    let situation = Situation { namesakes, ..intending(unanswered(900)) };
+    check(
+        with_spec(situation, |spec| spec.title = Title::CEO),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-made title=CEO
+        contact: Some("c-made")
+        intent: None
+        mismatches: Some(1)"#]],
+    );
+}
+
+/// It counted as proof of absence at once, but a late list may show a name that was given up.
+#[test]
+fn a_held_contact_of_the_name_does_not_settle_an_intent() {
+    let namesakes = vec![namesake("c-held", SPEC_NAME, Holder::Other { deleting: false })];
+    check(
+        Situation { namesakes, ..intending(unanswered(900)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn a_case_variant_is_never_taken_for_ours() {
+    let namesakes = vec![namesake("c-variant", "OPSteam", Holder::Nobody)];
+    check(
+        Situation { namesakes, ..intending(unanswered(900)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn two_contacts_of_the_name_are_ambiguous() {
+    let two = ["c-one", "c-two"].map(|id| namesake(id, SPEC_NAME, Holder::Nobody));
+    let situation = Situation { namesakes: two.into(), ..intending(unanswered(900)) };
+    check(situation.clone(), expect!["Ambiguous=False, stalled"]);
+    check(Situation { want: Want::Absent(DELETE), ..situation }, expect!["DeletionFailed=False"]);
+}
+
+#[test]
+fn absence_is_not_believed_before_a_minute_has_passed() {
+    let lists = Lists { last: Some(at(930)), before: Some(at(910)) };
+    let situation = Situation { lists, now: at(940), ..intending(unanswered(900)) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        OutcomeUnknown=False
+        recheck: 960"#]],
+    );
+    check(
+        Situation { now: at(960), ..situation },
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+/// The directory was listed again and again until the clock had caught up.
+#[test]
+fn an_intent_of_a_clock_that_was_ahead_is_waited_for() {
+    let lists = Lists { last: Some(at(999)), before: Some(at(998)) };
+    check(
+        Situation { lists, ..intending(unanswered(1200)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        recheck: 1200"#]],
+    );
+}
+
+#[test]
+fn absence_is_not_believed_from_one_list() {
+    let lists = Lists { last: Some(at(965)), before: Some(at(899)) };
+    check(
+        Situation { lists, ..intending(unanswered(900)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn absence_is_believed_after_two_lists_and_a_minute() {
+    let lists = Lists { last: Some(at(960)), before: Some(at(901)) };
+    check(
+        Situation { lists, ..intending(unanswered(900)) },
+        expect![[r#"
+        Creating=False
+        intent: None
+        recheck: 1000"#]],
+    );
+}
+
+/// The minute was counted from the intent, which may have stood for minutes before its Add.
+#[test]
+fn the_minute_counts_from_the_add_and_not_from_the_intent() {
+    let lists = Lists { last: Some(at(999)), before: Some(at(998)) };
+    check(
+        Situation { lists, ..intending(unanswered(990)) },
+        expect![[r#"
+        OutcomeUnknown=False
+        recheck: 1050"#]],
+    );
+}
+
+#[test]
+fn an_open_intent_is_settled_by_report_only_too_and_writes_nothing() {
+    let lists = Lists { last: Some(at(960)), before: Some(at(901)) };
+    let report = |situation| with_spec(situation, |spec| spec.mode = Mode::ReportOnly);
+    check(
+        report(intending(UNANSWERED)),
+        expect![[r#"
+        Creating=False
+        intent: None
+        recheck: 1000"#]],
+    );
+    check(
+        report(Situation { lists, ..intending(unanswered(900)) }),
+        expect![[r#"
+        Creating=False
+        intent: None
+        recheck: 1000"#]],
+    );
+    check(
+        report(intending(AddFate::NotMade)),
+        expect![[r#"
+        Drifted=False
+        intent: None
+        drift: name "" -> "opsteam""#]],
+    );
+}
+
+// Converging.
+
+#[test]
+fn a_contact_that_agrees_is_in_sync() {
+    check(
+        holding(observed()),
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+}
+
+#[test]
+fn the_order_of_message_types_and_the_case_of_an_address_are_no_difference() {
+    let situation = drifted(|contact| {
+        contact.email = Some(email("MailBox@Example.com"));
+        contact.status = ContactStatus::Other("Odd".to_owned());
+    });
+    check(
+        situation,
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+}
+
+#[test]
+fn a_lost_finalizer_is_taken_again() {
+    check(
+        Situation { finalizer: false, ..holding(observed()) },
+        expect![[r#"
+        Updating=False
+        TakeFinalizer"#]],
+    );
+}
+
+#[test]
+fn a_changed_name_is_sent_alone() {
+    check(
+        drifted(|contact| contact.name = name("oldname")),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno name=opsteam
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_name_that_changed_in_case_alone_is_sent() {
+    check(
+        drifted(|contact| contact.name = name("OpsTeam")),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno name=opsteam
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_changed_title_is_sent_alone() {
+    check(
+        drifted(|contact| contact.title = "Unheard of".to_owned()),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_changed_email_is_sent_alone_after_a_look_at_what_is_pending() {
+    let situation = drifted(|contact| contact.email = Some(email("other@example.org")));
+    check(
+        situation.clone(),
+        expect![[r#"
+        Updating=False
+        Repair: ListMessageContactVerifications c-ownownownownowno"#]],
+    );
+    check(
+        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_missing_email_is_sent() {
+    let situation = drifted(|contact| contact.email = None);
+    check(
+        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_changed_phone_is_sent_alone_after_a_look_at_what_is_pending() {
+    let situation = drifted(|contact| contact.phone = Some(phone("65-61234567")));
+    check(
+        situation.clone(),
+        expect![[r#"
+        Updating=False
+        Repair: ListMessageContactVerifications c-ownownownownowno"#]],
+    );
+    check(
+        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno phone=86-138****8000
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_phone_that_the_spec_no_longer_has_is_cleared() {
+    check(
+        with_spec(holding(observed()), |spec| spec.phone = None),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno phone=
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn changed_message_types_are_sent_whole() {
+    let types = ["FaultMessage".to_owned(), "Unheard".to_owned()];
+    check(
+        drifted(|contact| contact.message_types = types.into()),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno types={FaultMessage, SecurityMessage}
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn several_changes_go_in_one_call() {
+    let situation = drifted(|contact| {
+        contact.name = name("oldname");
+        contact.title = "CEO".to_owned();
+        contact.message_types.clear();
+    });
+    check(
+        Situation { settled_generation: 2, ..situation },
+        expect![[r#"
+        Updating=False
+        Change: UpdateMessageContact c-ownownownownowno name=opsteam title=TechnicalDirector types={FaultMessage, SecurityMessage}
+        mismatches: Some(1)"#]],
+    );
+}
+
+/// One refusal of the empty number refused the title too, for the whole generation.
+#[test]
+fn taking_the_phone_out_goes_alone_and_last() {
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    check(
+        with_spec(situation, |spec| spec.phone = None),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn an_unread_contact_is_read_before_anything_is_decided() {
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    check(
+        with_entry(situation, |entry| entry.unread = true),
+        expect![[r#"
+        Updating=False
+        Repair: GetMessageContact c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn a_contact_that_somebody_deletes_is_waited_for() {
+    check(drifted(|contact| contact.status = ContactStatus::Deleting), expect!["Updating=False"]);
+}
+
+#[test]
+fn report_only_shows_every_difference_masked_and_writes_nothing() {
+    let situation = drifted(|contact| {
+        contact.name = name("oldname");
+        contact.title = "CEO".to_owned();
+        contact.email = Some(email("other@example.org"));
+        contact.phone = None;
+        contact.message_types.clear();
+    });
+    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    let situation = Situation { finalizer: false, ..situation };
+    check(
+        with_spec(situation, |spec| spec.mode = Mode::ReportOnly),
+        expect![[r#"
+        Drifted=False
+        drift: name "oldname" -> "opsteam"
+        drift: title "CEO" -> "TechnicalDirector"
+        drift: emailAddress "o***@example.org" -> "m***@example.com"
+        drift: phoneNumber "" -> "86-138****8000"
+        drift: messageTypes "" -> "FaultMessage, SecurityMessage""#]],
+    );
+}
+
+#[test]
+fn a_rename_to_a_taken_name_changes_nothing() {
+    let mut situation = drifted(|contact| {
+        contact.name = name("oldname");
+        contact.title = "CEO".to_owned();
+    });
+    let taken = |holder| vec![namesake("c-other", SPEC_NAME, holder)];
+    situation.namesakes = taken(Holder::Other { deleting: false });
+    check(
+        situation.clone(),
+        expect![[r#"
+        NameClaimed=False, stalled
+        drift: name "oldname" -> "opsteam"
+        drift: title "CEO" -> "TechnicalDirector""#]],
+    );
+    situation.namesakes = taken(Holder::Other { deleting: true });
+    check(
+        situation.clone(),
+        expect![[r#"
+        Updating=False
+        drift: name "oldname" -> "opsteam"
+        drift: title "CEO" -> "TechnicalDirector""#]],
+    );
+    situation.namesakes = taken(Holder::Nobody);
+    check(
+        situation.clone(),
+        expect![[r#"
+        NameTaken=False, stalled
+        drift: name "oldname" -> "opsteam"
+        drift: title "CEO" -> "TechnicalDirector""#]],
+    );
+    check(
+        Situation { namesakes: vec![], rival: true, ..situation },
+        expect![[r#"
+        NameClaimed=False, stalled
+        drift: name "oldname" -> "opsteam"
+        drift: title "CEO" -> "TechnicalDirector""#]],
+    );
+}
+
+#[test]
+fn a_namesake_does_not_keep_other_fields_from_being_written() {
+    let namesakes = vec![namesake("c-variant", "OPSTEAM", Holder::Nobody)];
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    check(
+        Situation { namesakes, ..situation },
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+}
+
+/// The pending list was asked for only after a write of the same spec: an edit of the title, or a
+/// restart, sent the pending address a second time.
+#[test]
+fn a_value_that_waits_for_its_owner_is_not_written_again() {
+    let situation = drifted(|contact| {
+        contact.email = Some(email("effective@example.com"));
+        contact.phone = Some(phone("65-61234567"));
+    });
+    let pending =
+        vec![Target::Phone(phone("86-13800138000")), Target::Email(email("MAILBOX@example.com"))];
+    let situation = with_entry(situation, |entry| entry.pending = Some(pending));
+    check(
+        situation.clone(),
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+    check(
+        with_spec(situation.clone(), |spec| spec.title = Title::CEO),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=CEO
+        mismatches: Some(1)"#]],
+    );
+    check(
+        with_spec(situation, |spec| spec.email = email("third@example.com")),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno email=t***@example.com
+        mismatches: Some(1)"#]],
+    );
+}
+
+/// A situation in which the wanted fields were written so many times and still differ.
+fn written(mut situation: Situation, mismatches: u32) -> Situation {
+    if let Want::Present(spec) = &situation.want {
+        let id = OWN_ID.into();
+        let hash = match spec.phone {
+            Some(_) => key().of_write(&id, spec),
+            None => key().of_clearing(&id, spec),
+        };
+        situation.recorded.last_write = Some(LastWrite { hash, mismatches });
+    }
+    situation
+}
+
+#[test]
+fn a_write_that_reads_back_differently_twice_is_reported_and_not_repeated() {
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    check(
+        written(situation.clone(), 1),
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(2)"#]],
+    );
+    check(
+        written(situation.clone(), 2),
+        expect![[r#"
+        DriftContested=False
+        drift: title "CEO" -> "TechnicalDirector""#]],
+    );
+    let edited = with_spec(written(situation, 2), |spec| spec.title = Title::Other);
+    check(
+        edited,
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=Other
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_contact_that_agrees_again_counts_from_nothing() {
+    check(
+        written(holding(observed()), 2),
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+}
+
+#[test]
+fn a_phone_that_the_cloud_keeps_is_not_removable() {
+    let situation = with_spec(holding(observed()), |spec| spec.phone = None);
+    check(
+        written(situation, 2),
+        expect![[r#"
+        NotRemovable=False
+        drift: phoneNumber "86-138****8000" -> """#]],
+    );
+}
+
+#[test]
+fn a_phone_that_the_cloud_refuses_to_clear_is_not_removable() {
+    let code = "InvalidParameter.PhoneNumber";
+    let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
+    let situation = with_spec(holding(observed()), |spec| spec.phone = None);
+    check(
+        Situation { setback, ..situation.clone() },
+        expect![[r#"
+        NotRemovable=False
+        error: Some(("InvalidParameter.PhoneNumber", "UpdateMessageContact", 3))"#]],
+    );
+    let mut remembered = situation;
+    remembered.recorded.last_error = Some(LastError {
+        code: code.to_owned(),
+        action: "UpdateMessageContact".into(),
+        generation: 3,
+    });
+    check(remembered, expect!["NotRemovable=False"]);
+}
+
+/// The refused number kept every other difference from being put right, as an invalid spec.
+#[test]
+fn a_phone_that_stays_does_not_keep_other_fields_from_being_written() {
+    let code = "InvalidParameter.PhoneNumber";
+    let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    let mut situation = with_spec(Situation { setback, ..situation }, |spec| spec.phone = None);
+    situation.recorded.last_error = Some(LastError {
+        code: code.to_owned(),
+        action: "UpdateMessageContact".into(),
+        generation: 3,
+    });
+    check(
+        situation,
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_write_without_an_answer_is_not_counted() {
+    let situation = drifted(|contact| contact.title = "CEO".to_owned());
+    let planned = planned(&situation).record;
+    let count = |error: Option<FailureClass>| {
+        let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
+        let after = record_after(&situation.recorded, planned.clone(), error.as_ref());
+        after.last_write.map(|write| write.mismatches)
+    };
+    assert_eq!(count(None), Some(1));
+    assert_eq!(count(Some(FailureClass::OutcomeUnknown)), Some(0));
+    assert_eq!(count(Some(FailureClass::Throttled)), None);
+    let again = written(situation, 1);
+    let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
+    let after = record_after(&again.recorded, self::planned(&again).record, Some(&error));
+    assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
+}
+
+// Deleting.
+
+#[test]
+fn an_object_without_contact_is_let_go() {
+    let want = Want::Absent(DELETE);
+    let situation = Situation { want, ..fresh() };
+    check(
+        situation.clone(),
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    check(Situation { finalizer: false, ..situation }, expect!["Deleting=False"]);
+}
+
+#[test]
+fn retain_and_report_only_let_go_whatever_the_directory_says() {
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    let want = Want::Absent(Removal::Retain);
+    check(
+        Situation { want: want.clone(), closed, ..holding(observed()) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    check(
+        Situation { want: want.clone(), ..holding(observed()) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    check(
+        Situation { want, ..intending(UNANSWERED) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+}
+
+/// An object that was let go under `Retain` and then set to `Delete` had its contact deleted.
+#[test]
+fn what_was_let_go_is_not_touched_again() {
+    check(Situation { finalizer: false, ..deleting(observed(), None) }, expect!["Deleting=False"]);
+}
+
+#[test]
+fn a_contact_is_deleted() {
+    check(
+        deleting(observed(), None),
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+    let want = Want::Absent(Removal::Delete { retain_in_members: true });
+    check(
+        Situation { want, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=true"#]],
+    );
+}
+
+#[test]
+fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
+    let unread = with_entry(deleting(observed(), None), |entry| entry.unread = true);
+    check(
+        unread,
+        expect![[r#"
+        Updating=False
+        Change: GetMessageContact c-ownownownownowno"#]],
+    );
+    let own = Some(Sight::Unlisted);
+    check(
+        Situation { own, ..deleting(observed(), None) },
+        expect![[r#"
+        Updating=False
+        Change: GetMessageContact c-ownownownownowno"#]],
+    );
+    let own = Some(Sight::Gone);
+    check(
+        Situation { own, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+}
+
+#[test]
+fn a_deletion_in_the_background_is_polled_with_growing_pauses() {
+    let situation = deleting(observed(), Some(DeletionState::Deleting));
+    check(
+        situation.clone(),
+        expect![[r#"
+        Deleting=False
+        recheck: 1025"#]],
+    );
+    // Asked for at 900, last looked at 1000: a quarter of the time that has passed.
+    let pause_ends = |now: i64| planned(&Situation { now: at(now), ..situation.clone() });
+    let pauses = [1000, 1010, 1032, 1033, 1034];
+    let ends = pauses.map(|now| pause_ends(now).recheck_at.map(seconds));
+    assert_eq!(ends, [Some(1025), Some(1027), Some(1033), Some(1033), None]);
+    check(
+        Situation { now: at(1034), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn the_pauses_of_a_deletion_have_a_shortest_and_a_longest() {
+    let mut situation = deleting(observed(), Some(DeletionState::Deleting));
+    let poll_at = |situation: &Situation| planned(situation).recheck_at.map(seconds);
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        entry.deletion = Some(Deletion { state: DeletionState::Deleting, at: at(901) });
+    }
+    situation.now = at(901);
+    assert_eq!(poll_at(&situation), Some(903));
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        entry.deletion = Some(Deletion { state: DeletionState::Deleting, at: at(9000) });
+    }
+    situation.now = at(9000);
+    assert_eq!(poll_at(&situation), Some(9060));
+}
+
+#[test]
+fn a_deletion_that_runs_after_a_restart_is_polled_and_not_asked_for_again() {
+    let contact = ObservedContact { status: ContactStatus::Deleting, ..observed() };
+    check(
+        deleting(contact, None),
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn a_deletion_that_failed_names_the_accounts_and_is_tried_again_later() {
+    let blockers = (0..12).map(|n| DeletionBlocker {
+        account: AccountId(format!("100000000000000{n}")),
+        message_types: vec!["SecurityMessage".to_owned()],
+    });
+    let failed = DeletionState::Failed(blockers.collect());
+    let situation = deleting(observed(), Some(failed));
+    check(
+        situation.clone(),
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 1030"#]],
+    );
+    let message = planned(&situation).verdict.synced.message;
+    assert!(message.contains("1000000000000009 (SecurityMessage)") && message.contains("2 more"));
+    check(
+        Situation { now: at(1070), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+}
+
+#[test]
+fn a_deletion_that_is_said_to_be_done_and_still_shown_is_asked_for_again_later() {
+    let situation = deleting(observed(), Some(DeletionState::Deleted));
+    check(
+        situation.clone(),
+        expect![[r#"
+        Deleting=False
+        recheck: 1025"#]],
+    );
+    check(
+        Situation { now: at(1034), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+}
+
+#[test]
+fn a_deletion_without_a_word_is_judged_by_the_contact() {
+    let situation = deleting(observed(), Some(DeletionState::Unclear));
+    check(
+        Situation { now: at(1034), ..situation.clone() },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+    let runs = with_entry(situation, |entry| {
+        entry.contact = Arc::new(ObservedContact { status: ContactStatus::Deleting, ..observed() });
+    });
+    check(
+        runs.clone(),
+        expect![[r#"
+        Deleting=False
+        recheck: 1025"#]],
+    );
+    check(
+        Situation { now: at(1034), ..runs },
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn a_contact_cannot_be_deleted_in_a_directory_that_is_closed_or_another_one() {
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    check(Situation { closed, ..deleting(observed(), None) }, expect!["DeletionFailed=False"]);
+    let mut situation = deleting(observed(), None);
+    situation.recorded.directory_id = Some("rd-elsewh".into());
+    check(situation, expect!["DeletionFailed=False"]);
+}
+
+#[test]
+fn what_an_open_intent_made_is_deleted_too() {
+    let absent = |situation| Situation { want: Want::Absent(DELETE), ..situation };
+    check(
+        absent(intending(AddFate::NotMade)),
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer
+        intent: None"#]],
+    );
+    check(
+        absent(intending(unanswered(900))),
+        expect![[r#"
+        Deleting=False
+        Relist"#]],
+    );
+    let namesakes = vec![namesake("c-made", SPEC_NAME, Holder::Nobody)];
+    check(
+        absent(Situation { namesakes, ..intending(unanswered(900)) }),
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-made retain=false
+        contact: Some("c-made")
+        intent: None"#]],
+    );
+    let lists = Lists { last: Some(at(930)), before: Some(at(910)) };
+    let waits = Situation { lists, now: at(940), ..intending(unanswered(900)) };
+    check(
+        absent(waits),
+        expect![[r#"
+        Deleting=False
+        recheck: 960"#]],
+    );
+    let lists = Lists { last: Some(at(960)), before: Some(at(901)) };
+    check(
+        absent(Situation { lists, ..intending(unanswered(900)) }),
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer
+        intent: None"#]],
+    );
+}
+
+// Setbacks.
+
+/// What is said after a failed call, how long it is held back, and after the fifth time in a row.
+fn shown_setbacks(situation: &Situation, action: Action) -> String {
+    let classes = [
+        FailureClass::InvalidInput,
+        FailureClass::NameTaken,
+        FailureClass::UnknownMember,
+        FailureClass::ClientBug,
+        FailureClass::WrongState,
+        FailureClass::Conflict,
+        FailureClass::Throttled,
+        FailureClass::Quota,
+        FailureClass::SendsExhausted,
+        FailureClass::ContactNotFound,
+        FailureClass::NothingPending,
+        FailureClass::NoDirectory,
+        FailureClass::NotFound,
+        FailureClass::Credentials,
+        FailureClass::TokenExpired,
+        FailureClass::Clock,
+        FailureClass::Permission,
+        FailureClass::Unavailable,
+        FailureClass::OutcomeUnknown,
+    ];
+    let lists = Lists { last: Some(at(1001)), before: Some(at(700)) };
+    classes.iter().fold(String::new(), |mut text, class| {
+        let setback = failed(action, *class, "Some.Code");
+        let pause = |failures| {
+            let setback = Some(Setback { failures, ..setback.clone() });
+            let plan = planned(&Situation { lists, setback, ..situation.clone() });
+            assert_eq!(plan.step, None, "{class:?}");
+            plan.recheck_at.map(|moment| seconds(moment) - 1000)
+        };
+        let setback = Some(setback.clone());
+        let reason =
+            planned(&Situation { lists, setback, ..situation.clone() }).verdict.synced.reason;
+        let stalls = if reason.stalls() { " stalled" } else { "" };
+        let _ = writeln!(text, "{class:?}: {reason}{stalls} {:?} {:?}", pause(1), pause(5));
+        text
+    })
+}
+
+#[test]
+fn each_class_of_failure_has_its_reason_and_pause() {
+    let differs = drifted(|contact| contact.title = "CEO".to_owned());
+    expect![[r#"
+        InvalidInput: InvalidContact stalled None None
+        NameTaken: NameTaken stalled Some(1) Some(16)
+        UnknownMember: UnknownMember Some(300) Some(300)
+        ClientBug: CloudUnavailable Some(300) Some(300)
+        WrongState: Updating Some(1) Some(16)
+        Conflict: CloudBusy Some(1) Some(1)
+        Throttled: Throttled Some(1) Some(1)
+        Quota: QuotaExceeded Some(300) Some(300)
+        SendsExhausted: CloudUnavailable Some(300) Some(300)
+        ContactNotFound: Updating Some(1) Some(16)
+        NothingPending: CloudUnavailable Some(300) Some(300)
+        NoDirectory: DirectoryNotReady Some(300) Some(300)
+        NotFound: CloudUnavailable Some(300) Some(300)
+        Credentials: Unauthorized Some(1) Some(16)
+        TokenExpired: Unauthorized Some(1) Some(16)
+        Clock: Unauthorized Some(1) Some(16)
+        Permission: Unauthorized Some(300) Some(300)
+        Unavailable: CloudUnavailable Some(1) Some(16)
+        OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
+    "#]]
+    .assert_eq(&shown_setbacks(&differs, Action::UpdateMessageContact));
+    expect![[r#"
+        InvalidInput: InvalidContact stalled None None
+        NameTaken: NameTaken stalled Some(1) Some(16)
+        UnknownMember: UnknownMember Some(300) Some(300)
+        ClientBug: CloudUnavailable Some(300) Some(300)
+        WrongState: Updating Some(1) Some(16)
+        Conflict: CloudBusy Some(1) Some(1)
+        Throttled: Throttled Some(1) Some(1)
+        Quota: QuotaExceeded Some(300) Some(300)
+        SendsExhausted: CloudUnavailable Some(300) Some(300)
+        ContactNotFound: Updating Some(1) Some(16)
+        NothingPending: CloudUnavailable Some(300) Some(300)
+        NoDirectory: DirectoryNotReady Some(300) Some(300)
+        NotFound: CloudUnavailable Some(300) Some(300)
+        Credentials: Unauthorized Some(1) Some(16)
+        TokenExpired: Unauthorized Some(1) Some(16)
+        Clock: Unauthorized Some(1) Some(16)
+        Permission: Unauthorized Some(300) Some(300)
+        Unavailable: CloudUnavailable Some(1) Some(16)
+        OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
+    "#]]
+    .assert_eq(&shown_setbacks(&fresh(), Action::AddMessageContact));
+    let absent = deleting(observed(), None);
+    expect![[r#"
+        InvalidInput: DeletionFailed Some(300) Some(300)
+        NameTaken: NameTaken stalled Some(1) Some(16)
+        UnknownMember: UnknownMember Some(300) Some(300)
+        ClientBug: CloudUnavailable Some(300) Some(300)
+        WrongState: Deleting Some(1) Some(16)
+        Conflict: CloudBusy Some(1) Some(1)
+        Throttled: Throttled Some(1) Some(1)
+        Quota: QuotaExceeded Some(300) Some(300)
+        SendsExhausted: CloudUnavailable Some(300) Some(300)
+        ContactNotFound: Deleting Some(1) Some(16)
+        NothingPending: CloudUnavailable Some(300) Some(300)
+        NoDirectory: DirectoryNotReady Some(300) Some(300)
+        NotFound: CloudUnavailable Some(300) Some(300)
+        Credentials: Unauthorized Some(1) Some(16)
+        TokenExpired: Unauthorized Some(1) Some(16)
+        Clock: Unauthorized Some(1) Some(16)
+        Permission: Unauthorized Some(300) Some(300)
+        Unavailable: CloudUnavailable Some(1) Some(16)
+        OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
+    "#]]
+    .assert_eq(&shown_setbacks(&absent, Action::DeleteMessageContact));
+}
+
+#[test]
+fn a_held_back_add_is_made_when_its_time_has_come() {
+    let setback = Some(failed(Action::AddMessageContact, FailureClass::Conflict, "Busy"));
+    let situation = Situation { setback, ..intending(AddFate::NotMade) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        CloudBusy=False
+        recheck: 1001"#]],
+    );
+    check(
+        Situation { now: at(1001), ..situation },
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam"#]],
+    );
+}
+
+/// After a restart a stranger's contact would pass for the one that this intent made.
+#[test]
+fn an_intent_that_made_nothing_is_dropped_for_a_long_wait() {
+    let setback = Some(failed(Action::AddMessageContact, FailureClass::Quota, "LimitExceeded"));
+    check(
+        Situation { setback, ..intending(AddFate::NotMade) },
+        expect![[r#"
+        QuotaExceeded=False
+        intent: None
+        recheck: 1300"#]],
+    );
+}
+
+#[test]
+fn the_pause_that_an_answer_asks_for_is_kept() {
+    let mut setback = failed(Action::AddMessageContact, FailureClass::Throttled, "Throttling");
+    setback.error.retry_after = Some(SignedDuration::from_secs(17));
+    check(
+        Situation { setback: Some(setback), ..fresh() },
+        expect![[r#"
+        Throttled=False
+        recheck: 1017"#]],
+    );
+}
+
+#[test]
+fn a_name_that_the_cloud_calls_taken_is_looked_for_first() {
+    let setback = Some(failed(Action::AddMessageContact, FailureClass::NameTaken, "Taken"));
+    let situation = Situation { setback, ..intending(AddFate::NotMade) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        Creating=False
+        Relist"#]],
+    );
+    let lists = Lists { last: Some(at(1001)), before: Some(at(700)) };
+    check(
+        Situation { lists, now: at(1001), ..situation },
+        expect![[r#"
+        Creating=False
+        Create: AddMessageContact opsteam"#]],
+    );
+}
+
+/// The look counted as a write: two of them, and the rename was given up as contested.
+#[test]
+fn a_look_before_a_write_is_not_recorded_as_the_write() {
+    let setback = Some(failed(Action::UpdateMessageContact, FailureClass::NameTaken, "Taken"));
+    let situation = drifted(|contact| contact.name = name("oldname"));
+    check(
+        Situation { setback, ..situation },
+        expect![[r#"
+        Updating=False
+        Relist"#]],
+    );
+}
+
+/// A list that failed was asked for again without a pause.
+#[test]
+fn a_list_that_failed_is_not_asked_for_again_at_once() {
+    let class = FailureClass::Unavailable;
+    let setback = Some(failed(Action::ListMessageContacts, class, "ServiceUnavailable"));
+    let situation = Situation { setback, ..intending(unanswered(900)) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        CloudUnavailable=False
+        recheck: 1001"#]],
+    );
+    check(
+        Situation { now: at(1001), ..situation },
+        expect![[r#"
+        OutcomeUnknown=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn a_failed_read_holds_back_that_read_alone() {
+    let setback = Some(failed(Action::GetMessageContact, FailureClass::Unavailable, "Down"));
+    let differs = drifted(|contact| contact.title = "CEO".to_owned());
+    check(
+        Situation { setback: setback.clone(), ..differs.clone() },
+        expect![[r#"
+        Updating=False
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+    let unread = with_entry(differs, |entry| entry.unread = true);
+    check(
+        Situation { setback, ..unread },
+        expect![[r#"
+        CloudUnavailable=False
+        recheck: 1001"#]],
+    );
+}
+
+/// The failure of an old spec held back the new one, and was recorded as if it were the new one's.
+#[test]
+fn a_failure_counts_for_the_spec_that_it_was_made_for() {
+    let class = FailureClass::InvalidInput;
+    let setback = Some(failed(Action::UpdateMessageContact, class, "InvalidParameter.Title"));
+    let situation = Situation { setback, ..drifted(|contact| contact.title = "CEO".to_owned()) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        InvalidContact=False, stalled
+        error: Some(("InvalidParameter.Title", "UpdateMessageContact", 3))"#]],
+    );
+    check(
+        Situation { generation: 4, ..situation },
+        expect![[r#"
+        Updating=False
+        Change: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
+fn a_final_error_stands_until_the_spec_changes_or_the_contact_agrees() {
+    let remembered = |mut situation: Situation| {
+        situation.recorded.last_error = Some(LastError {
+            code: "InvalidParameter.Title".to_owned(),
+            action: "UpdateMessageContact".to_owned(),
+            generation: 3,
+        });
+        situation
+    };
+    let differs = remembered(drifted(|contact| contact.title = "CEO".to_owned()));
+    check(differs.clone(), expect!["InvalidContact=False, stalled"]);
+    check(
+        Situation { generation: 4, ..differs.clone() },
+        expect![[r#"
+        Updating=False
+        Change: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)
+        error: None"#]],
+    );
+    check(
+        remembered(holding(observed())),
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)
+        error: None"#]],
+    );
+    check(
+        with_entry(differs, |entry| entry.unread = true),
+        expect![[r#"
+        Updating=False
+        Repair: GetMessageContact c-ownownownownowno"#]],
+    );
+    check(
+        remembered(deleting(observed(), None)),
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+}
+
+#[test]
+fn a_setback_ends_when_its_operation_works_and_counts_within_a_generation() {
+    let first = failed(Action::UpdateMessageContact, FailureClass::WrongState, "State");
+    let next = |action, error: Option<&CallError>, generation| {
+        next_setback(Some(&first), action, error, generation, at(1010))
+            .map(|setback| (setback.failures, seconds(setback.at)))
+    };
+    assert_eq!(next(Action::UpdateMessageContact, None, 3), None);
+    assert_eq!(next(Action::GetMessageContact, None, 3), Some((1, 1000)));
+    assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 3), Some((2, 1010)));
+    assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 4), Some((1, 1010)));
+}
+
+// What else is said.
+
+#[test]
+fn channels_and_bindings_are_spoken_of_only_where_the_spec_has_them() {
+    let full = with_spec(holding(observed()), |spec| {
+        spec.members = Some([].into());
+        spec.ready_when = ReadyWhen::Verified;
+    });
+    let verdict = planned(&full).verdict;
+    assert_eq!(verdict.email_verified.reason, Reason::VerificationPending);
+    assert_eq!(verdict.ready().reason, Reason::VerificationPending);
+    assert!(verdict.phone_verified.is_some() && verdict.bound.is_some());
+    let bare = with_spec(holding(observed()), |spec| spec.phone = None);
+    let verdict = planned(&bare).verdict;
+    assert_eq!(verdict.email_verified.reason, Reason::NotSynced);
+    assert_eq!((verdict.phone_verified, verdict.bound), (None, None));
+}
+
+#[test]
+fn the_name_in_question_is_that_of_the_intent_before_that_of_the_spec() {
+    let spec = DesiredContact { name: name("newname"), ..wanted() };
+    let absent = Desired::Absent { removal: DELETE, since: at(900) };
+    let intent = intending(UNANSWERED).recorded;
+    let asked = |recorded: &Recorded, desired: &Desired<'_>| {
+        name_in_question(recorded, desired).map(|name| name.as_str().to_owned())
+    };
+    assert_eq!(asked(&intent, &Desired::Present(&spec)).as_deref(), Some(SPEC_NAME));
+    assert_eq!(asked(&intent, &absent).as_deref(), Some(SPEC_NAME));
+    assert_eq!(asked(&Recorded::default(), &Desired::Present(&spec)).as_deref(), Some("newname"));
+    assert_eq!(asked(&Recorded::default(), &absent), None);
+}
+
+#[test]
+fn a_hash_covers_every_field_that_is_sent_and_what_it_is_for() {
+    let key = key();
+    let of = |spec: &DesiredContact| key.of_creation(&"uid-own".into(), &DIRECTORY.into(), spec);
+    let same = of(&wanted());
+    let changed = |change: &dyn Fn(&mut DesiredContact)| {
+        let mut spec = wanted();
+        change(&mut spec);
+        of(&spec)
+    };
+    assert_ne!(same, changed(&|spec| spec.name = name("newname")));
+    assert_ne!(same, changed(&|spec| spec.title = Title::CEO));
+    assert_ne!(same, changed(&|spec| spec.email = email("third@example.com")));
+    assert_ne!(same, changed(&|spec| spec.phone = None));
+    assert_ne!(same, changed(&|spec| spec.message_types = [MessageType::FaultMessage].into()));
+    assert_eq!(same, changed(&|spec| spec.mode = Mode::ReportOnly));
+    assert_ne!(same, key.of_creation(&"uid-other".into(), &DIRECTORY.into(), &wanted()));
+    assert_ne!(same, key.of_creation(&"uid-own".into(), &"rd-elsewh".into(), &wanted()));
+    assert_ne!(same, HashKey::new([8; 32]).of_write(&OWN_ID.into(), &wanted()));
+    assert_eq!(format!("{key:?} {}", same.len()), "[hidden] 32");
+}
+
+#[test]
+fn no_text_holds_a_private_value_or_a_name() {
+    let code = "InvalidParameter.PhoneNumber";
+    let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
+    let situation = drifted(|contact| contact.email = Some(email("other@example.org")));
+    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    for situation in [situation.clone(), Situation { setback, ..situation }] {
+        let text = format!("{:?}", planned(&situation));
+        for private in ["mailbox@", "other@", "13800138000", SPEC_NAME] {
+            assert!(!text.contains(private), "{private} in {text}");
+        }
+    }
+}

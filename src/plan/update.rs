@@ -22,11 +22,11 @@ pub(super) fn converge(
         return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
     }
     let contact = entry.contact.as_ref();
-    let hash = input.hash_key.of_write(&contact.id, wanted);
-    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
     let mut changes = changes(wanted, contact);
-    if let (Some(_), true) = (written, changes.email.is_some() || changes.phone.is_some()) {
-        // What was written may wait for its owner while the old value is still shown (A12).
+    let sets_phone = matches!(changes.phone, Some(PhoneChange::Set(_)));
+    if changes.email.is_some() || sets_phone {
+        // What was written may wait for its owner while the old value is still shown (A12). That
+        // holds for an earlier spec and an earlier process too, so it is always asked for.
         let Some(pending) = &entry.pending else {
             let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
             let finding = updating("the values that wait for confirmation are read");
@@ -35,7 +35,7 @@ pub(super) fn converge(
         leave_out_pending(&mut changes, pending);
     }
     if changes == Changes::default() {
-        return in_sync(input, view, hash);
+        return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
     }
     let drift = differences(wanted, contact, &changes);
     if wanted.mode == Mode::ReportOnly {
@@ -46,6 +46,12 @@ pub(super) fn converge(
     {
         return Plan { drift, ..rest(input, conflict) };
     }
+    changes = what_may_be_refused_last(changes);
+    let hash = match changes.phone {
+        Some(PhoneChange::Clear) => input.hash_key.of_clearing(&contact.id, wanted),
+        Some(PhoneChange::Set(_)) | None => input.hash_key.of_write(&contact.id, wanted),
+    };
+    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
     let writes = written.map_or(0, |write| write.mismatches);
     if writes >= WRITES_MAX {
         return Plan { drift, ..rest(input, contested(&changes)) };
@@ -112,6 +118,16 @@ fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
         PhoneChange::Set(number) => waits(&Target::Phone(number.clone())),
         PhoneChange::Clear => false,
     });
+}
+
+/// The cloud may refuse to take a number out (A14), and with it the whole call: that goes alone,
+/// after everything else.
+fn what_may_be_refused_last(changes: Changes) -> Changes {
+    let phone_only = Changes { phone: changes.phone.clone(), ..Changes::default() };
+    match changes.phone {
+        Some(PhoneChange::Clear) if changes != phone_only => Changes { phone: None, ..changes },
+        Some(PhoneChange::Clear | PhoneChange::Set(_)) | None => changes,
+    }
 }
 
 /// The fields of `changes`, both sides fit to be shown.

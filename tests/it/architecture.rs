@@ -177,9 +177,16 @@ fn the_cluster_knows_no_contact() {
 fn no_file_speaks_of_paths_of_a_machine() {
     let checkout = root();
     let mut places = vec![["/ho", "me/"].concat(), ["/Us", "ers/"].concat()];
+    // A folder that every machine has says nothing about this one.
+    let everywhere = |place: &Path| {
+        let common = ["tmp", "usr", "var", "opt", "etc", "srv", "mnt", "run", "dev"];
+        place.parent().is_none_or(|above| {
+            above.parent().is_none() && common.iter().any(|name| place.ends_with(name))
+        })
+    };
     let home = std::env::var("HOME").ok().map(PathBuf::from);
     let here = [Some(checkout.clone()), checkout.parent().map(Path::to_path_buf), home];
-    for place in here.into_iter().flatten().filter(|place| place.parent().is_some()) {
+    for place in here.into_iter().flatten().filter(|place| !everywhere(place)) {
         places.push(format!("{}/", place.display()));
     }
     let mut wrong = Vec::new();

@@ -191,8 +191,8 @@ async fn a_refusal_of_the_apiserver_shows_no_value_it_quotes() {
     .await
     .unwrap();
 
-    bindings.delete(&policy, &Default::default()).await.unwrap();
-    policies.delete(&policy, &Default::default()).await.unwrap();
+    bindings.delete(&policy, &kube::api::DeleteParams::default()).await.unwrap();
+    policies.delete(&policy, &kube::api::DeleteParams::default()).await.unwrap();
     stand.becomes("quoted", "Synced", "InSync").await;
     // Told that it was interrupted, and no more.
     let log = stand.told().await.log;

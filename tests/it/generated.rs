@@ -1,9 +1,12 @@
-//! Files that are made from the code. The same test compares them, and rewrites them with
-//! `MCO_REWRITE=1`. The definitions below `crds/` have their test beside `cli::crds::render`.
+//! Files that are made from the code, and documents that must agree with it. What is made is
+//! compared, and written anew with `MCO_REWRITE=1`, by the same test. The definitions below
+//! `crds/` have their test beside `cli::crds::render`.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
+use message_contact_operator::cli::validate;
 use message_contact_operator::domain::verdict::Reason;
 
 use crate::architecture::{root, sources};
@@ -93,4 +96,61 @@ fn every_reason_explains_itself_in_whole_sentences() {
             assert!(text.ends_with('.') && !text.contains("  "), "{reason}: {text:?}");
         }
     }
+}
+
+#[test]
+fn the_manifests_that_people_copy_are_valid() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let manifests = blocks(&readme, "yaml").join("---\n");
+    let paths = ["-".into(), root().join("examples")];
+    let mut told = Vec::new();
+    let summary = validate::run(&paths, &mut manifests.as_bytes(), &mut told).unwrap();
+    let told = String::from_utf8(told).unwrap();
+    assert!(summary.is_clean() && summary.checked > 2, "{told}");
+}
+
+#[test]
+fn the_readme_shows_the_commands_that_ci_runs() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let script = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let block = blocks(&readme, "sh").pop().unwrap();
+    let commands: Vec<_> =
+        block.lines().map(|line| line.split("  #").next().unwrap_or_default().trim()).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let is_run = script.lines().any(|line| line.trim().ends_with(command));
+        assert!(is_run, ".ci/run does not call `{command}`");
+    }
+}
+
+#[test]
+fn links_in_documents_lead_to_files() {
+    let adr = root().join("docs/adr");
+    let records: Vec<PathBuf> =
+        fs::read_dir(&adr).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let pages = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"];
+    let pages = pages.map(|page| root().join(page).with_extension("md"));
+    let mut wrong = Vec::new();
+    for page in pages.iter().chain(&records) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let is_outside = link.starts_with("https://") || link.starts_with('#');
+            if !is_outside && !page.parent().unwrap().join(link).exists() {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for record in records {
+        let name = record.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(map.contains(&name), "ARCHITECTURE.md does not list the decision {name}");
+    }
+}
+
+/// The texts between fences of that kind.
+fn blocks(page: &str, kind: &str) -> Vec<String> {
+    let fence = format!("```{kind}\n");
+    let texts = page.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
+    texts.map(str::to_owned).collect()
 }

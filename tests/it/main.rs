@@ -1,16 +1,42 @@
 //! One integration binary: one file a user story, on a real apiserver and over the cloud's wire.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on is a failed test")]
+#![allow(clippy::print_stdout, reason = "what a story counts is shown with --nocapture")]
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
 mod many;
 mod privacy;
+mod process;
+mod proxy;
 mod stand;
 
+mod bad_input;
+mod busy;
 mod canary;
 mod create;
+mod definition_deleted;
+mod delete;
+mod drift;
+mod gone;
+mod hostile;
+mod killed;
+mod lost_answers;
+mod name_taken;
+mod not_green_early;
+mod relists;
+mod report_only;
+mod requested_at;
 mod rest;
+mod same_name;
+mod secrets;
+mod server_errors;
+mod stops;
+mod suspend;
+mod throttled;
+mod unreachable;
+mod untouched_spec;
+mod update;
 mod validate;
 
 mod architecture;

@@ -2,6 +2,7 @@
 //! stand looks there, in the Events and in the statuses for the values that its story used.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -122,7 +123,7 @@ pub fn find(text: &str, value: &str) -> Option<String> {
         value.to_owned(),
     ];
     let long_enough = forms.iter().filter(|form| form.len() > 5);
-    long_enough.filter_map(|form| Some(around(text, text.find(form.as_str())?))).next()
+    long_enough.into_iter().find_map(|form| Some(around(text, text.find(form.as_str())?)))
 }
 
 /// Where a text shows a word: not as a part of a longer one.
@@ -148,7 +149,7 @@ fn percent_encoded(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -1,14 +1,17 @@
 //! What every story stands on: the cluster and the operator that all share, and a simulator, a
 //! `ResourceDirectory` and a namespace of its own.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cluster::Cluster;
-use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator, Tree};
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use directory_simulator::{
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
+};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
@@ -20,14 +23,28 @@ use serde_json::{Value, json};
 use crate::privacy::{self, Private};
 
 /// How long a story waits for anything. Generous: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
 
-/// Simulators listen in this range, below the ports that the system gives away: the operator's
-/// allow list is fixed when it starts.
-const PORTS: std::ops::Range<u16> = 32_000..32_400;
+/// Simulators listen below the ports that the system gives away, as the operator's allow list is
+/// fixed when it starts.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// So many of them belong to one process.
+const PORTS_EACH: u16 = 800;
+
+/// The ports of this process, which it never gives back: the operator of another one still asks at
+/// those where that one's stories have ended, with the same keys, and would work in our directories.
+fn ports() -> std::ops::Range<u16> {
+    static OURS: OnceLock<(u16, std::net::TcpListener)> = OnceLock::new();
+    let claim = |port: u16| Some((port, std::net::TcpListener::bind(("127.0.0.1", port)).ok()?));
+    let take =
+        || PORTS.step_by(PORTS_EACH.into()).find_map(claim).expect("too many test processes");
+    let (claimed, _) = OURS.get_or_init(take);
+    claimed + 1..claimed + PORTS_EACH
+}
 
 /// The cluster with our definitions and the operator's namespace in it; one a process.
 pub async fn cluster() -> &'static Cluster {
@@ -51,8 +68,8 @@ pub async fn prepare(cluster: &Cluster) {
 
 /// The operator that all stories share: in this process, on a thread of its own.
 fn operator(cluster: &'static Cluster) {
-    privacy::listen();
     static RUNNING: OnceLock<()> = OnceLock::new();
+    privacy::listen();
     RUNNING.get_or_init(|| {
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -72,14 +89,14 @@ fn operator(cluster: &'static Cluster) {
 
 /// Runs the controllers in this process until the future is dropped.
 pub async fn run_operator(client: Client, clock: Clock) {
-    let allow_list = PORTS.map(|port| format!("http://127.0.0.1:{port}")).collect();
+    let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
     let hash_key = HashKey::new([7; HashKey::BYTES]);
     let never = std::future::pending();
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
 }
 
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     match name {
         "ALIBABA_CLOUD_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET" => Some(ACCESS_KEY_SECRET.to_owned()),
@@ -90,15 +107,15 @@ fn environment(name: &str) -> Option<String> {
 /// A simulator whose endpoint is on the operators' allow list.
 pub async fn simulator(options: Options) -> Simulator {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let taken = u16::try_from(std::process::id() % 200).unwrap();
     let mut options = options;
-    if options.tree == Tree::default() {
-        // Contacts of two directories may have the same id, two directories never.
+    let ports = ports();
+    for _ in ports.clone() {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        options.tree.directory_id = format!("rd-story{number}");
-    }
-    for _ in PORTS {
-        let port = PORTS.start + (taken + NEXT.fetch_add(1, Ordering::Relaxed)) % 400;
+        if options.tree == Tree::default() {
+            // Contacts of two directories may have the same id, two directories never.
+            options.tree.directory_id = format!("rd-story{number}");
+        }
+        let port = ports.start + number % (PORTS_EACH - 1);
         let listen = SocketAddr::from(([127, 0, 0, 1], port));
         if let Ok(simulator) = Simulator::start(Options { listen, ..options.clone() }).await {
             return simulator;
@@ -197,15 +214,6 @@ impl Stand {
         apply(&self.contacts(), &manifest).await.unwrap()
     }
 
-    /// Creates a contact and expects the apiserver to refuse it; returns its text.
-    pub async fn refused(&self, manifest: &Value) -> String {
-        let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
-        match self.contacts().create(&PostParams::default(), &object).await {
-            Err(kube::Error::Api(status)) => status.message,
-            other => panic!("the apiserver should refuse it: {other:?}"),
-        }
-    }
-
     /// Waits until a condition of a contact has that reason, and returns the object.
     pub async fn becomes(&self, object: &str, condition: &str, reason: &str) -> DynamicObject {
         becomes(&self.contacts(), object, condition, reason).await
@@ -239,6 +247,30 @@ impl Stand {
         .await
         .unwrap()
     }
+
+    /// Deletes an object as a user; its finalizer keeps it for a while.
+    pub async fn delete(&self, object: &str) {
+        self.contacts().delete(object, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Somebody else's contact, which nothing may touch. Returns its id.
+    pub fn stranger(&self, name: &str) -> String {
+        self.simulator.insert_contact(NewContact {
+            name: name.to_owned(),
+            email: format!("{}@example.com", name.to_lowercase()),
+            phone: None,
+            title: "Other".to_owned(),
+            message_types: vec!["BillMessage".to_owned()],
+            members: Vec::new(),
+            confirmed: true,
+        })
+    }
+
+    /// The operations that were called after a number of calls, in the order in which they ended.
+    pub fn actions_since(&self, number: u64) -> Vec<String> {
+        let calls = self.simulator.calls_since(number);
+        calls.into_iter().map(|call| call.action).collect()
+    }
 }
 
 impl Drop for Stand {
@@ -271,7 +303,8 @@ pub async fn becomes(
     cluster::wait_for(PATIENCE, &what, || async {
         let found = api.get(object).await.map_err(|error| error.to_string())?;
         let known = condition_of(&found, condition);
-        let current = found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
+        let current =
+            found.data["status"]["observedGeneration"] == json!(found.metadata.generation);
         if current && known["reason"] == reason { Ok(found) } else { Err(seen(&found)) }
     })
     .await
@@ -285,7 +318,12 @@ pub fn condition_of(object: &DynamicObject, condition: &str) -> Value {
 }
 
 fn seen(object: &DynamicObject) -> String {
-    format!("{} generation {:?}: {}", object.name_any(), object.metadata.generation, object.data["status"])
+    format!(
+        "{} generation {:?}: {}",
+        object.name_any(),
+        object.metadata.generation,
+        object.data["status"]
+    )
 }
 
 /// Puts fields over an object; null takes a field out.
@@ -298,7 +336,6 @@ pub fn merge(into: &mut Value, fields: Value) {
         }
     }
 }
-
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
@@ -328,8 +365,9 @@ impl Stand {
         let directories: Api<DynamicObject> = Api::all_with(client, &kind);
         let all = ListParams::default();
         let events = events.list(&all).await.unwrap().items;
-        let mut objects = contacts.list(&all).await.unwrap().items;
-        objects.extend(directories.get_opt(&self.directory).await.unwrap());
+        // A story may have taken the definitions out: nothing is left to be read then.
+        let mut objects = contacts.list(&all).await.map(|list| list.items).unwrap_or_default();
+        objects.extend(directories.get_opt(&self.directory).await.ok().flatten());
         let lines = |values: Vec<String>| values.join("\n");
         let conditions = objects.iter().flat_map(|object| {
             let conditions = object.data["status"]["conditions"].as_array().cloned();
@@ -352,7 +390,183 @@ impl Stand {
         let names = for_names.map(|(place, text)| (place, self.private.names_shown_in(text)));
         let found = values.into_iter().chain(names);
         found
-            .flat_map(|(place, lines)| lines.into_iter().map(move |line| format!("{place}: {line}")))
+            .flat_map(|(place, lines)| {
+                lines.into_iter().map(move |line| format!("{place}: {line}"))
+            })
             .collect()
     }
+}
+
+impl Stand {
+    /// Asks for a reconcile of a contact now and waits until it was handled: everything that was
+    /// to happen has happened.
+    pub async fn ask(&self, object: &str) -> DynamicObject {
+        ask(&self.contacts(), object).await
+    }
+
+    /// As [`Self::ask`], of the directory: all contacts are listed again.
+    pub async fn ask_directory(&self) -> DynamicObject {
+        ask(&self.directories(), &self.directory).await
+    }
+
+    /// The fields of a contact's object as they are now.
+    pub async fn object(&self, object: &str) -> DynamicObject {
+        self.contacts().get(object).await.unwrap()
+    }
+}
+
+async fn ask(api: &Api<DynamicObject>, object: &str) -> DynamicObject {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let text = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    request(api, object, &text).await;
+    let handled =
+        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == json!(text);
+    sees(api, object, "the request is handled", handled).await
+}
+
+/// What a condition says to people.
+pub fn message_of(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Asserts that an object is stalled (`true`) or on its way (`false`), and not ready.
+pub fn assert_stalled(object: &DynamicObject, stalled: bool) {
+    let is = |condition| condition_of(object, condition)["status"] == "True";
+    let found = (is("Ready"), is("Stalled"), is("Reconciling"));
+    assert_eq!(found, (false, stalled, !stalled), "{}", seen(object));
+}
+
+impl Stand {
+    /// Applies a Secret of the operator's namespace; keys that it has and that are not given stay.
+    pub async fn apply_secret(&self, name: &str, keys: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
+        let api = Api::namespaced_with(self.client.clone(), OPERATOR_NAMESPACE, &kind);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": OPERATOR_NAMESPACE }, "stringData": keys });
+        apply(&api, &secret).await.unwrap();
+    }
+
+    /// Labels the story's namespace.
+    pub async fn label_namespace(&self, labels: Value) {
+        let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let patch = json!({ "metadata": { "labels": labels } });
+        api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+/// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
+pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
+    for port in PORTS.rev() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return (socket, format!("http://127.0.0.1:{port}"));
+        }
+    }
+    panic!("no port is free")
+}
+
+impl Stand {
+    /// The story's `ResourceDirectory` as it is now.
+    pub async fn object_of_directory(&self) -> DynamicObject {
+        self.directories().get(&self.directory).await.unwrap()
+    }
+}
+
+/// What stories about changes look at.
+impl Stand {
+    /// Applies a contact, waits until it is in sync, and returns its id in the cloud.
+    pub async fn settled(&self, object: &str, name: &str, fields: Value) -> String {
+        self.apply(object, name, fields).await;
+        let object = self.becomes(object, "Synced", "InSync").await;
+        object.data["status"]["contactId"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the operator has seen every change of contacts so far: a suspended object asks it
+    /// something behind them.
+    pub async fn all_seen(&self) {
+        self.apply("marker", "Markstein", json!({ "suspend": true })).await;
+        self.ask("marker").await;
+    }
+
+    /// Waits until a contact looks so.
+    pub async fn sees(
+        &self,
+        object: &str,
+        what: &str,
+        look: impl Fn(&DynamicObject) -> bool,
+    ) -> DynamicObject {
+        sees(&self.contacts(), object, what, look).await
+    }
+
+    /// The number of the last call that has ended, for [`Self::calls_since`].
+    pub fn mark(&self) -> u64 {
+        self.simulator.calls().iter().map(|call| call.number).max().unwrap_or(0)
+    }
+
+    /// The calls for single contacts since then: the operation and what was sent beside the id, as
+    /// in `UpdateMessageContact Title`. The directory's own looks are left out.
+    pub fn calls_since(&self, mark: u64) -> Vec<String> {
+        let own = ["GetResourceDirectory", "ListMessageContacts"];
+        let mut calls = self.simulator.calls_since(mark);
+        calls.retain(|call| !own.contains(&call.action.as_str()));
+        let sent = |name: &String| {
+            let name = name.split('.').next().unwrap().to_owned();
+            SENT.contains(&name.as_str()).then_some(name)
+        };
+        calls
+            .iter()
+            .map(|call| {
+                let names: BTreeSet<_> = call.parameters.keys().filter_map(sent).collect();
+                std::iter::once(call.action.clone()).chain(names).collect::<Vec<_>>().join(" ")
+            })
+            .collect()
+    }
+
+    /// A contact as the cloud has it.
+    #[track_caller]
+    pub fn in_cloud(&self, id: &str) -> Contact {
+        self.simulator.state().contact(id).unwrap().contact.clone()
+    }
+
+    /// A contact that nobody has in git, as a trap; see [`Self::is_untouched`].
+    pub fn bystander(&self, name: &str) -> ContactState {
+        let contact = NewContact {
+            phone: Some("86-13800138099".to_owned()),
+            title: "ProjectDirector".to_owned(),
+            message_types: vec!["ActivityMessage".to_owned()],
+            ..NewContact::new(name, "bystander@example.com")
+        };
+        let id = self.simulator.insert_contact(contact);
+        self.simulator.state().contact(&id).unwrap().clone()
+    }
+
+    /// The contact is as it was.
+    #[track_caller]
+    pub fn is_untouched(&self, bystander: &ContactState) {
+        assert_eq!(self.simulator.state().contact(&bystander.id), Some(bystander));
+    }
+}
+
+/// The fields of a contact, as parameters of a call.
+const SENT: [&str; 5] = ["EmailAddress", "MessageTypes", "Name", "PhoneNumber", "Title"];
+
+/// Puts a text into the annotation that asks for a reconcile.
+pub async fn request(api: &Api<DynamicObject>, object: &str, text: &str) {
+    let patch = json!({ "metadata": { "annotations": { api::REQUESTED_AT: text } } });
+    api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+}
+
+async fn sees(
+    api: &Api<DynamicObject>,
+    object: &str,
+    what: &str,
+    look: impl Fn(&DynamicObject) -> bool,
+) -> DynamicObject {
+    cluster::wait_for(PATIENCE, &format!("{object}: {what}"), || async {
+        let found = api.get(object).await.map_err(|error| error.to_string())?;
+        if look(&found) { Ok(found) } else { Err(seen(&found)) }
+    })
+    .await
+    .unwrap()
 }

@@ -375,8 +375,7 @@ fn fitting(field: &str, dice: &mut Dice) -> Option<Value> {
             let count = dice.pick(&[50, 51]);
             Some((0..count).map(|number| json!(format!("fd-{number}"))).collect())
         }
-        "members" => Some(list(dice, 4, &MEMBERS)),
-        "allowedMembers" => Some(list(dice, 4, &MEMBERS)),
+        "members" | "allowedMembers" => Some(list(dice, 4, &MEMBERS)),
         "directoryRef" => Some(some_of(dice, &["name"], 85)),
         "emailAddressFrom" | "phoneNumberFrom" => Some(match dice.roll(4) {
             0 => json!({ "secretKeyRef": { "name": "mailboxes", "key": "desk.mail" } }),

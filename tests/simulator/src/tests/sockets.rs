@@ -1,9 +1,9 @@
 //! What only shows over real connections: overlap, faults, keep-alive, the control port.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::client::{Caller, Line, Place, Received, answered, owned, send, v3};
 use crate::switches::{Lane, Overlap};
