@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod many;
 mod privacy;
 mod process;
 mod proxy;

@@ -1,26 +1,25 @@
 //! At rest nothing is written, however many contacts there are, and one change costs one call.
 
-use std::time::Duration;
-
 use cluster::{AuditEvent, By, Cluster, Mark};
-use directory_simulator::{Options, Quotas};
-use futures::{StreamExt as _, stream};
 use jiff::SignedDuration;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
-use crate::stand::{self, PATIENCE, Stand, condition_of};
+use crate::many::{self, bring_in, counted, name, roomy};
+use crate::privacy;
+use crate::stand::{self, PATIENCE, Stand};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
+    privacy::listen();
     // An operator of its own, on a clock that is moved from poll to poll.
     static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
     let start = || Cluster::start(cluster::Options::default());
     let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
     stand::prepare(cluster).await;
     let clock = Clock::system();
-    let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()));
+    let operator = tokio::spawn(stand::run_operator(many::operator_client(cluster), clock.clone()));
     let stand = Stand::on(cluster, roomy()).await;
     bring_in(&stand, 200, "10s").await;
     clock.advance(SignedDuration::from_secs(6));
@@ -98,60 +97,6 @@ async fn among_a_thousand_contacts_one_change_is_one_write_and_a_new_contact_one
     assert_eq!((counts.of("AddMessageContact"), counts.writes), (1, 1), "{counts:?}");
     assert!(of_object(&writes) <= 3, "{writes:#?}");
     assert!(writes.len() <= 4, "{writes:#?}");
-}
-
-/// A simulator with room for many.
-fn roomy() -> Options {
-    let quotas = Quotas { contacts: 5_000, ..Quotas::default() };
-    Options { quotas, ..Options::default() }
-}
-
-fn operator_client(cluster: &Cluster) -> kube::Client {
-    let mut config = cluster.config();
-    let agent = http::HeaderValue::from_static("message-contact-operator/test");
-    config.headers.push((http::header::USER_AGENT, agent));
-    kube::Client::try_from(config).unwrap()
-}
-
-/// A name for each number: letters only.
-fn name(number: usize) -> String {
-    let letter = |digit: usize| char::from(b'a' + u8::try_from(digit % 26).unwrap());
-    format!("Rest{}{}{}", letter(number / 676), letter(number / 26), letter(number))
-}
-
-/// So many contacts, created by the operator.
-async fn bring_in(stand: &Stand, count: usize, poll_interval: &str) {
-    stand.apply_directory(json!({ "pollInterval": poll_interval })).await;
-    stand.directory_becomes("Ready", "Connected").await;
-    stream::iter(0..count)
-        .for_each_concurrent(20, |number| async move {
-            stand.apply(&format!("rest-{number}"), &name(number), json!({})).await;
-        })
-        .await;
-}
-
-/// Waits until all objects are in sync, and the directory has written down how many there are.
-async fn counted(stand: &Stand, count: usize) {
-    let contacts = stand.contacts();
-    cluster::wait_for(3 * PATIENCE, "all contacts are in sync", || async {
-        let found =
-            contacts.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let synced = found.items.iter().filter(|it| condition_of(it, "Synced")["status"] == "True");
-        let synced = synced.count();
-        // A list of so many is not cheap: not ten times a second.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        if synced == count { Ok(()) } else { Err(format!("{synced} of {count}")) }
-    })
-    .await
-    .unwrap();
-    let directories = stand.directories();
-    cluster::wait_for(PATIENCE, "the directory has counted them", || async {
-        let found = directories.get(&stand.directory).await.map_err(|error| error.to_string())?;
-        let counts = &found.data["status"]["contacts"];
-        if counts["managed"] == json!(count) { Ok(()) } else { Err(counts.to_string()) }
-    })
-    .await
-    .unwrap();
 }
 
 /// What the operator has written since then for this story.
