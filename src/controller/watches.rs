@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use futures::channel::oneshot;
+use futures::channel::{mpsc, oneshot};
 use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
@@ -136,27 +136,10 @@ pub async fn run(
             namespaces = namespaces.len(),
             "everything was listed; the controllers begin"
         );
-        let passes = futures::future::join(
-            drain(applier(
-                |object, world| Box::pin(resource_directory::reconcile(object, world)),
-                resource_directory::interrupted,
-                Arc::clone(&world),
-                directories,
-                requests(directory_queue),
-                controller::Config::default(),
-            )),
-            drain(applier(
-                |object, world| Box::pin(message_contact::reconcile(object, world)),
-                message_contact::interrupted,
-                Arc::clone(&world),
-                contacts,
-                requests(contact_queue),
-                controller::Config::default(),
-            )),
-        );
+        let passes = passes(&world, directory_queue, contact_queue);
         let mut passes = std::pin::pin!(passes);
         tokio::select! {
-            _ = &mut passes => {}
+            () = &mut passes => {}
             () = &mut shutdown => {
                 tracing::info!("stopping: calls in flight are awaited, no other begins");
                 world.contact_waker.close();
@@ -167,6 +150,31 @@ pub async fn run(
         }
     }
     background.shutdown().await;
+}
+
+/// Passes over whatever is woken, until the queues are closed.
+async fn passes(
+    world: &Arc<World>,
+    directory_queue: mpsc::UnboundedReceiver<ObjectRef<ResourceDirectory>>,
+    contact_queue: mpsc::UnboundedReceiver<Contact>,
+) {
+    let directories = drain(applier(
+        |object, world| Box::pin(resource_directory::reconcile(object, world)),
+        resource_directory::interrupted,
+        Arc::clone(world),
+        world.directories.clone(),
+        requests(directory_queue),
+        controller::Config::default(),
+    ));
+    let contacts = drain(applier(
+        |object, world| Box::pin(message_contact::reconcile(object, world)),
+        message_contact::interrupted,
+        Arc::clone(world),
+        world.contacts.clone(),
+        requests(contact_queue),
+        controller::Config::default(),
+    ));
+    futures::future::join(directories, contacts).await;
 }
 
 /// Drives the passes; how each one ended was reported already.
