@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use futures::channel::mpsc;
-use futures::channel::oneshot;
+use futures::channel::{mpsc, oneshot};
 use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
@@ -365,5 +364,93 @@ impl Iterator for Patience {
 impl Backoff for Patience {
     fn reset(&mut self) {
         self.next = Self::FIRST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::store::Writer;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::contact::{ContactId, DirectoryId};
+
+    /// A world without a cluster, and the store of its contacts.
+    fn world() -> (World, Writer<MessageContact>) {
+        let nowhere = kube::Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+        let clock = Clock::system();
+        let (contacts, writer) = store();
+        let world = World {
+            client: Client::try_from(nowhere).expect("it is a client"),
+            registry: Registry::new(clock.clone()).0,
+            started_at: clock.now(),
+            clock,
+            environment: Environment::new("operator".to_owned(), Vec::new(), |_| None),
+            hash_key: HashKey::new([7; HashKey::BYTES]),
+            contacts,
+            directories: store().0,
+            namespaces: store().0,
+            definition_goes: AtomicBool::new(false),
+            claims: RwLock::default(),
+            memory: Mutex::default(),
+            contact_waker: Waker::new().0,
+            directory_waker: Waker::new().0,
+        };
+        (world, writer)
+    }
+
+    fn contact(version: u32, holds: Option<&str>) -> MessageContact {
+        let status = holds.map(|id| json!({ "directoryId": "rd-3G", "contactId": id }));
+        let object = json!({
+            "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact",
+            "metadata": { "name": "on-call", "namespace": "team-a", "uid": "uid-1",
+                "resourceVersion": version.to_string() },
+            "spec": { "directoryRef": { "name": "main" }, "name": "Baiqi", "title": "CEO",
+                "emailAddress": "on-call@example.com", "messageTypes": ["FaultMessage"] },
+            "status": status,
+        });
+        serde_json::from_value(object).expect("it is a contact")
+    }
+
+    fn is_held(world: &World, id: &str) -> bool {
+        world.claims().is_held(&DirectoryId("rd-3G".to_owned()), &ContactId(id.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_late_event_takes_no_claim_back() {
+        let (world, mut writer) = world();
+        let key = ObjectRef::from_obj(&contact(1, None));
+        let uid = Uid("uid-1".to_owned());
+        writer.apply_watcher_event(&Event::Apply(contact(1, None)));
+        world.index(&key);
+        let written = Arc::new(contact(3, Some("c-8")));
+        world.remember(&uid, |memory| memory.written = Some(written));
+        world.index(&key);
+        assert!(is_held(&world, "c-8"));
+        writer.apply_watcher_event(&Event::Apply(contact(2, None)));
+        world.index(&key);
+        assert!(is_held(&world, "c-8"));
+        // The trap: a newer version without it is no late one.
+        writer.apply_watcher_event(&Event::Apply(contact(4, None)));
+        world.index(&key);
+        assert!(!is_held(&world, "c-8"));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_gone_comes_back_by_no_answer_of_ours() {
+        let (world, mut writer) = world();
+        let key = ObjectRef::from_obj(&contact(1, Some("c-8")));
+        let uid = Uid("uid-1".to_owned());
+        writer.apply_watcher_event(&Event::Apply(contact(1, Some("c-8"))));
+        world.index(&key);
+        world.remember(&uid, |memory| memory.written = Some(Arc::new(contact(1, Some("c-8")))));
+        assert!(is_held(&world, "c-8") && world.remembered(&uid).written.is_some());
+        // The watch is faster than the answer to the write that let the object go.
+        writer.apply_watcher_event(&Event::Delete(contact(2, Some("c-8"))));
+        world.forget(&uid);
+        world.remember(&uid, |memory| memory.written = Some(Arc::new(contact(2, Some("c-8")))));
+        world.index(&key);
+        assert!(!is_held(&world, "c-8") && !world.claims().knows(&uid));
+        assert!(world.remembered(&uid).written.is_none());
     }
 }
