@@ -40,7 +40,7 @@ const SENT_WITHIN: Duration = Duration::from_secs(30);
 /// Longest silence of the apiserver within an answer. A watch may be silent until the apiserver ends
 /// it, which kube asks for after 290 s, and kube's own patience with it is 295 s; one that is cut
 /// before would be begun again and again. For other requests this is only the last resort.
-const SILENT_FOR_MAX: Duration = Duration::from_secs(300);
+const SILENT_FOR_MAX: Duration = Duration::from_mins(5);
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -121,14 +121,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let stopped = async move {
         let _ = stopped.await;
     };
-    let controller = controller::run(
-        client,
-        environment,
-        hash_key,
-        Clock::system(),
-        readiness,
-        stopped,
-    );
+    let controller =
+        controller::run(client, environment, hash_key, Clock::system(), readiness, stopped);
     let mut controller = std::pin::pin!(controller);
     tokio::select! {
         () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
@@ -146,9 +140,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
 /// The cluster, from `KUBECONFIG` or the service account.
 async fn cluster_config() -> anyhow::Result<Config> {
-    let mut config = Config::infer().await.context(
-        "no cluster: set KUBECONFIG, or run in a pod with a service account",
-    )?;
+    let mut config = Config::infer()
+        .await
+        .context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
     config.default_retry = false;
@@ -158,10 +152,9 @@ async fn cluster_config() -> anyhow::Result<Config> {
     // Counted from each request, not from when its pooled connection fell idle.
     config.reset_reader_on_write = true;
     let agent = concat!("message-contact-operator/", env!("CARGO_PKG_VERSION"));
-    config.headers.push((
-        axum::http::header::USER_AGENT,
-        axum::http::HeaderValue::from_static(agent),
-    ));
+    config
+        .headers
+        .push((axum::http::header::USER_AGENT, axum::http::HeaderValue::from_static(agent)));
     Ok(config)
 }
 
@@ -174,11 +167,17 @@ async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
             let bytes = secret.data.unwrap_or_default().remove(HASH_KEY).map(|value| value.0);
             let bytes = bytes.and_then(|bytes| <[u8; HashKey::BYTES]>::try_from(bytes).ok());
             return bytes.map(HashKey::new).with_context(|| {
-                format!("{}: `{HASH_KEY}` must hold 32 bytes; delete the Secret to have it made anew", where_())
+                format!(
+                    "{}: `{HASH_KEY}` must hold 32 bytes; delete the Secret to have it made anew",
+                    where_()
+                )
             });
         }
         let secret = Secret {
-            metadata: ObjectMeta { name: Some(HASH_KEY_SECRET.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(HASH_KEY_SECRET.to_owned()),
+                ..ObjectMeta::default()
+            },
             data: Some([(HASH_KEY.to_owned(), ByteString(random_bytes().to_vec()))].into()),
             ..Secret::default()
         };
@@ -218,7 +217,8 @@ async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Resu
             }
         }
     };
-    let router = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let router =
+        Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
 }

@@ -207,7 +207,8 @@ fn secret_read_pause(
     now: Timestamp,
 ) -> SignedDuration {
     match ready.reason {
-        Reason::Unauthorized | Reason::SecretNotFound | Reason::Forbidden | Reason::Unreachable => {}
+        Reason::Unauthorized | Reason::SecretNotFound | Reason::Forbidden | Reason::Unreachable => {
+        }
         _ => return SECRET_READ_EVERY,
     }
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -228,9 +229,9 @@ fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
         let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (created, object.metadata.uid.clone())
     };
-    let elders = world.directories.state_filter(|other| {
-        directory_id_of(other) == directory && age(other) < age(object)
-    });
+    let elders = world
+        .directories
+        .state_filter(|other| directory_id_of(other) == directory && age(other) < age(object));
     elders.iter().any(|elder| {
         let spec = parse::directory(&elder.spec, &world.environment.allow_list);
         let runtime = world.registry.get(&elder.name_any());

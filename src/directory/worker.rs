@@ -284,7 +284,11 @@ impl Worker {
 
     /// That the keys reach a directory on which another `ResourceDirectory` works counts as if they
     /// reached none: two lanes must not work on one directory. It is asked again with pauses.
-    fn alone(&mut self, result: Result<Reply, CallError>, now: Timestamp) -> Result<Reply, CallError> {
+    fn alone(
+        &mut self,
+        result: Result<Reply, CallError>,
+        now: Timestamp,
+    ) -> Result<Reply, CallError> {
         let Ok(Reply::Directory(told)) = &result else { return result };
         let Shared { name, owners, duplicate, .. } = self.shared.as_ref();
         let taken = owners.take(&told.directory_id, name).err();
