@@ -28,9 +28,21 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The namespace of the operator that all stories share.
 pub const OPERATOR_NAMESPACE: &str = "message-contacts";
 
-/// Simulators listen in this range, below the ports that the system gives away: the operator's
-/// allow list is fixed when it starts.
-const PORTS: std::ops::Range<u16> = 32_000..32_400;
+/// The ports at which simulators of this process listen, below those that the system gives away:
+/// the operator's allow list is fixed when it starts. They are kept until the process ends. An
+/// operator goes on calling the endpoint of a story that is over, and what it still has to write
+/// must not arrive at the simulator of another process.
+fn ports() -> std::ops::Range<u16> {
+    const BLOCK: u16 = 500;
+    static HELD: OnceLock<(std::net::TcpListener, std::ops::Range<u16>)> = OnceLock::new();
+    let take = |first: u16| {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", first)).ok()?;
+        Some((listener, first + 1..first + BLOCK))
+    };
+    let held =
+        HELD.get_or_init(|| (20_000..32_000).step_by(usize::from(BLOCK)).find_map(take).unwrap());
+    held.1.clone()
+}
 
 /// The cluster with our definitions and the operator's namespace in it; one a process.
 pub async fn cluster() -> &'static Cluster {
@@ -75,7 +87,7 @@ fn operator(cluster: &'static Cluster) {
 
 /// Runs the controllers in this process until the future is dropped.
 pub async fn run_operator(client: Client, clock: Clock) {
-    let allow_list = PORTS.map(|port| format!("http://127.0.0.1:{port}")).collect();
+    let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
     let hash_key = HashKey::new([7; HashKey::BYTES]);
     let never = std::future::pending();
@@ -93,15 +105,13 @@ pub fn environment(name: &str) -> Option<String> {
 /// A simulator whose endpoint is on the operators' allow list.
 pub async fn simulator(options: Options) -> Simulator {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let taken = u16::try_from(std::process::id() % 200).unwrap();
     let mut options = options;
-    if options.tree == Tree::default() {
-        // Contacts of two directories may have the same id, two directories never.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        options.tree.directory_id = format!("rd-story{number}");
-    }
-    for _ in PORTS {
-        let port = PORTS.start + (taken + NEXT.fetch_add(1, Ordering::Relaxed)) % 400;
+    // No port is used twice: see `ports`.
+    while let Some(port) = ports().nth(NEXT.fetch_add(1, Ordering::Relaxed).into()) {
+        if options.tree == Tree::default() {
+            // Contacts of two directories may have the same id, two directories never.
+            options.tree.directory_id = format!("rd-story{port}");
+        }
         let listen = SocketAddr::from(([127, 0, 0, 1], port));
         if let Ok(simulator) = Simulator::start(Options { listen, ..options.clone() }).await {
             return simulator;
@@ -443,7 +453,7 @@ impl Stand {
 
 /// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
 pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
-    for port in PORTS.rev() {
+    for port in ports().rev() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
             return (socket, format!("http://127.0.0.1:{port}"));
