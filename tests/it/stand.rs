@@ -457,7 +457,7 @@ impl Stand {
 
 /// An endpoint on the operators' allow list at which nobody listens while the socket is kept.
 pub fn deaf_endpoint() -> (tokio::net::TcpSocket, String) {
-    for port in PORTS.rev() {
+    for port in ports().rev() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         if socket.bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
             return (socket, format!("http://127.0.0.1:{port}"));
