@@ -23,12 +23,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
-use jiff::SignedDuration;
 use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::many::{bring_in, counted, name, operator_client, roomy};
+use crate::many::{bring_in, counted, name, next_poll, operator_client, roomy};
 use crate::stand::Stand;
 
 const NUMBERS: [usize; 3] = [20, 200, 1_000];
@@ -64,6 +63,7 @@ async fn run(number: usize) -> Vec<(&'static str, f64, Figures)> {
     let clock = Clock::system();
     let mut operator = start(cluster, &clock);
     let stand = Stand::on(cluster, roomy()).await;
+    let pages = u64::try_from(number.div_ceil(100)).unwrap();
     let mut lines = Vec::new();
     for scenario in SCENARIOS {
         stand.simulator.reset_counts();
@@ -76,14 +76,8 @@ async fn run(number: usize) -> Vec<(&'static str, f64, Figures)> {
             }
             "change" => change(&stand, "CEO").await,
             "rest" => {
-                for poll in 1..=POLLS {
-                    // The cloud's clock goes along, or it would refuse what is signed.
-                    stand.simulator.advance(Duration::from_mins(64));
-                    clock.advance(SignedDuration::from_mins(64));
-                    let pages = poll * u64::try_from(number.div_ceil(100)).unwrap();
-                    let polled = |counts: u64| (counts >= pages).then_some(());
-                    let what = format!("poll {poll}");
-                    stand.cloud(&what, |it| polled(it.counts().of("ListMessageContacts"))).await;
+                for _ in 0..POLLS {
+                    next_poll(&stand, &clock, Duration::from_mins(5), pages).await;
                 }
             }
             // Everything is looked at anew; that it works is seen by a first change.
@@ -91,10 +85,14 @@ async fn run(number: usize) -> Vec<(&'static str, f64, Figures)> {
                 operator.abort();
                 let _ = operator.await;
                 operator = start(cluster, &clock);
+                let listed = |counts: u64| (counts >= pages).then_some(());
+                stand.cloud("the list", |it| listed(it.counts().of("ListMessageContacts"))).await;
+                quiet(cluster).await;
                 change(&stand, "Other").await;
             }
         }
         let seconds = began.elapsed().as_secs_f64();
+        quiet(cluster).await;
         lines.push((scenario, seconds, figures(&stand, mark)));
     }
     operator.abort();
@@ -104,6 +102,20 @@ async fn run(number: usize) -> Vec<(&'static str, f64, Figures)> {
 
 fn start(cluster: &'static Cluster, clock: &Clock) -> JoinHandle<()> {
     tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()))
+}
+
+/// Waits until nobody has asked the apiserver for anything for a while: Events come last, and no
+/// story tells when.
+async fn quiet(cluster: &Cluster) {
+    const WHILE: Duration = Duration::from_millis(700);
+    let length = || fs::metadata(audit_log(cluster)).unwrap().len();
+    loop {
+        let before = length();
+        tokio::time::sleep(WHILE).await;
+        if length() == before {
+            return;
+        }
+    }
 }
 
 async fn change(stand: &Stand, title: &str) {

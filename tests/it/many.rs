@@ -5,7 +5,9 @@ use std::time::Duration;
 use cluster::Cluster;
 use directory_simulator::{Options, Quotas};
 use futures::{StreamExt as _, stream};
+use jiff::SignedDuration;
 use kube::api::ListParams;
+use message_contact_operator::clock::Clock;
 use serde_json::json;
 
 use crate::stand::{PATIENCE, Stand, condition_of};
@@ -62,4 +64,22 @@ pub async fn counted(stand: &Stand, count: usize) {
     })
     .await
     .unwrap();
+}
+
+/// Walks the clocks of the operator and of the cloud in such steps until the next poll begins, and
+/// waits for its pages. A step that comes before the last list was taken in moves nothing.
+pub async fn next_poll(stand: &Stand, clock: &Clock, step: Duration, pages: u64) {
+    let lists = |stand: &Stand| stand.simulator.counts().of("ListMessageContacts");
+    let before = lists(stand);
+    cluster::wait_for(PATIENCE, "a poll begins", || {
+        let begun = lists(stand) > before;
+        if !begun {
+            stand.simulator.advance(step);
+            clock.advance(SignedDuration::try_from(step).unwrap());
+        }
+        std::future::ready(if begun { Ok(()) } else { Err("no list yet") })
+    })
+    .await
+    .unwrap();
+    stand.cloud("all pages", |_| (lists(stand) >= before + pages).then_some(())).await;
 }
