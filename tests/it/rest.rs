@@ -84,7 +84,9 @@ async fn among_a_thousand_contacts_one_change_is_one_write_and_a_new_contact_one
     stand.apply("newcomer", "Newcomer", json!({ "phoneNumber": "86-13800138071" })).await;
     stand.becomes("newcomer", "Synced", "InSync").await;
     let counts = stand.simulator.counts();
-    let writes = ours(&stand, mark);
+    let mut writes = ours(&stand, mark);
+    // The change before is told of after its status is stored.
+    writes.retain(|write| !write.name.starts_with("rest-500."));
     println!(
         "a new contact among 1,000: {counts:?}; {} writes to the apiserver, {} of them to the object",
         writes.len(),
