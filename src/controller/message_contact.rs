@@ -123,20 +123,19 @@ async fn await_turn(
     world.remember(&judgement.uid, |memory| memory.waiting = waiting);
     let patience = world.clock.now().saturating_add(WAITS_QUIETLY).unwrap_or(Timestamp::MAX);
     let mut turn = std::pin::pin!(world.may_create(&judgement.directory_name));
-    let quiet = tokio::select! {
+    let looks_again = tokio::select! {
         biased;
         turn = &mut turn => Some(Some(turn)),
         () = changed.notified() => Some(None),
         () = world.clock.sleep_until(patience) => None,
     };
-    pass.creating = match quiet {
-        Some(turn) => turn,
-        None => {
-            report::contact(world, judgement, &judgement.recorded, None).await?;
-            tokio::select! {
-                turn = &mut turn => Some(turn),
-                () = changed.notified() => None,
-            }
+    pass.creating = if let Some(turn) = looks_again {
+        turn
+    } else {
+        report::contact(world, judgement, &judgement.recorded, None).await?;
+        tokio::select! {
+            turn = &mut turn => Some(turn),
+            () = changed.notified() => None,
         }
     };
     world.remember_if_known(&judgement.uid, |memory| memory.waiting = None);
@@ -172,9 +171,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     let mut recorded = parse::recorded(&status);
     // Who may not act has no say in how the directory is called.
     let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
-    if !blocked
-        && let Some(directory) = world.directory(parse::directory_name(&object.spec))
-    {
+    if !blocked && let Some(directory) = world.directory(parse::directory_name(&object.spec)) {
         directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;

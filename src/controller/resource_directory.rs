@@ -92,7 +92,9 @@ pub(super) async fn reconcile(
     if ready_reason(&object) != Some(ready.reason.as_str()) {
         // What its contacts say depends on it.
         let contacts = world.claims().of_directory(&name);
-        contacts.into_iter().for_each(|contact| world.contact_waker.wake(contact));
+        for contact in contacts {
+            world.contact_waker.wake(contact);
+        }
     }
     let now = world.clock.now();
     let pause = secret_read_pause(object.status.as_ref(), &ready, now);

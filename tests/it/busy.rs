@@ -172,3 +172,28 @@ async fn a_batch_gets_through_a_directory_that_is_held_a_third_of_the_time() {
     let directory = stand.ask_directory().await;
     assert_eq!(condition_of(&directory, "Throttled"), Value::Null);
 }
+
+/// Only a few creations are begun at once; the others waited with their eyes shut.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_waits_to_be_created_can_be_deleted_meanwhile() {
+    let stand = Stand::new().await;
+    stand.simulator.hold();
+    let names = ["Queyi", "Queer", "Quesan", "Quesi", "Quewu", "Queliu", "Queqi", "Queba"];
+    for (number, name) in names.iter().enumerate() {
+        stand.apply(&format!("queued-{number}"), name, json!({})).await;
+    }
+    let refused = |it: &directory_simulator::Simulator| {
+        (it.counts().ended("ConcurrentCallNotSupported") > 0).then_some(())
+    };
+    stand.cloud("the directory is held", refused).await;
+    for number in 2..8 {
+        let object = format!("queued-{number}");
+        stand.delete(&object).await;
+        stand.is_gone(&object).await;
+    }
+    stand.simulator.release();
+    for number in 0..2 {
+        stand.becomes(&format!("queued-{number}"), "Ready", "InSync").await;
+    }
+    assert_eq!(stand.simulator.counts().writes, 2);
+}
