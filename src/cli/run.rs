@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
+use kube::config::KubeconfigError;
 use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,7 +102,12 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     serve_health(options.health_addr, readiness.clone()).await?;
     let start = async {
         let config = cluster_config().await?;
-        let client = Client::try_from(config).context("no client for the cluster")?;
+        // What kube says may repeat keys, or what a login program has printed.
+        let client = Client::try_from(config).map_err(|_| {
+            anyhow!(
+                "the kubeconfig has no usable way to log in; check with `kubectl get namespaces`"
+            )
+        })?;
         let hash_key = hash_key(&client, &options.namespace).await?;
         anyhow::Ok((client, hash_key))
     };
@@ -140,9 +146,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
 /// The cluster, from `KUBECONFIG` or the service account.
 async fn cluster_config() -> anyhow::Result<Config> {
-    let mut config = Config::infer()
-        .await
-        .context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
+    let mut config = Config::infer().await.map_err(|error| anyhow!(why_no_cluster(&error)))?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
     config.default_retry = false;
@@ -158,12 +162,43 @@ async fn cluster_config() -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// What to do when no cluster was found. Nothing of kube's own texts: a parser quotes the lines
+/// around a mistake, and tokens stand there.
+fn why_no_cluster(error: &dyn std::error::Error) -> &'static str {
+    match error.source().and_then(|source| source.downcast_ref::<KubeconfigError>()) {
+        Some(KubeconfigError::Parse(_)) => {
+            "KUBECONFIG cannot be read as a kubeconfig (YAML); check it with `kubectl config view`"
+        }
+        None | Some(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) => {
+            "no cluster: set KUBECONFIG to a file that can be read, or run in a pod with a service \
+             account"
+        }
+        Some(
+            KubeconfigError::CurrentContextNotSet
+            | KubeconfigError::LoadContext(_)
+            | KubeconfigError::LoadClusterOfContext(_)
+            | KubeconfigError::MissingClusterUrl,
+        ) => {
+            "KUBECONFIG selects no cluster (current-context); check it with `kubectl config \
+             get-contexts`"
+        }
+        Some(_) => {
+            "KUBECONFIG holds something that cannot be used, such as an address, a certificate or \
+             a key; check it with `kubectl config view`"
+        }
+    }
+}
+
 /// The key of the hashes, made if it is not there.
 async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let where_ = || format!("the Secret `{HASH_KEY_SECRET}` in the namespace `{namespace}`");
+    // Never the text of a refusal: a policy may quote the object, and the key with it.
+    let refused = |error: &kube::Error| anyhow!("{}: {}", where_(), controller::kind_of(error));
     for _ in 0..2 {
-        if let Some(secret) = secrets.get_opt(HASH_KEY_SECRET).await.with_context(where_)? {
+        if let Some(secret) =
+            secrets.get_opt(HASH_KEY_SECRET).await.map_err(|error| refused(&error))?
+        {
             let bytes = secret.data.unwrap_or_default().remove(HASH_KEY).map(|value| value.0);
             let bytes = bytes.and_then(|bytes| <[u8; HashKey::BYTES]>::try_from(bytes).ok());
             return bytes.map(HashKey::new).with_context(|| {
@@ -185,7 +220,7 @@ async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
             Ok(_) => {}
             // Somebody else was faster: theirs is read.
             Err(kube::Error::Api(refusal)) if refusal.code == 409 => {}
-            Err(error) => return Err(error).with_context(where_),
+            Err(error) => return Err(refused(&error)),
         }
     }
     anyhow::bail!("{}: it vanishes again and again", where_())
