@@ -14,6 +14,7 @@ use kube::config::KubeconfigError;
 use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::parse;
 use crate::clock::Clock;
 use crate::controller::{self, Environment, Readiness};
 use crate::plan::hash::HashKey;
@@ -74,8 +75,15 @@ pub struct Options {
 /// Runs the controller until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
+/// An allowed endpoint is no origin, the cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    // Here and not by clap, which would repeat a value with a password in it.
+    let mut origins = options.allow_endpoint.iter().filter(|origin| !origin.is_empty());
+    anyhow::ensure!(
+        origins.all(|origin| parse::is_origin(origin)),
+        "--allow-endpoint or MCO_ALLOW_ENDPOINT: write scheme, host and port only, such as \
+         http://127.0.0.1:8443, without user, path or query"
+    );
     telemetry::start(options.log_format, &options.log)
         .context("--log or MCO_LOG: write a level such as `info`, or `target=level`")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -146,7 +154,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
 /// The cluster, from `KUBECONFIG` or the service account.
 async fn cluster_config() -> anyhow::Result<Config> {
-    let mut config = Config::infer().await.map_err(|error| anyhow!(why_no_cluster(&error)))?;
+    let mut config = Config::infer().await.map_err(|error| why_no_cluster(&error))?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
     config.default_retry = false;
@@ -164,28 +172,29 @@ async fn cluster_config() -> anyhow::Result<Config> {
 
 /// What to do when no cluster was found. Nothing of kube's own texts: a parser quotes the lines
 /// around a mistake, and tokens stand there.
-fn why_no_cluster(error: &dyn std::error::Error) -> &'static str {
+fn why_no_cluster(error: &dyn std::error::Error) -> anyhow::Error {
+    let none = "no cluster: set KUBECONFIG, or run in a pod with a service account";
     match error.source().and_then(|source| source.downcast_ref::<KubeconfigError>()) {
-        Some(KubeconfigError::Parse(_)) => {
-            "KUBECONFIG cannot be read as a kubeconfig (YAML); check it with `kubectl config view`"
+        None | Some(KubeconfigError::FindPath) => anyhow!(none),
+        Some(KubeconfigError::ReadConfig(error, path)) => {
+            anyhow!("{none} ({}: {})", path.display(), error.kind())
         }
-        None | Some(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) => {
-            "no cluster: set KUBECONFIG to a file that can be read, or run in a pod with a service \
-             account"
-        }
+        Some(KubeconfigError::Parse(_)) => anyhow!(
+            "KUBECONFIG cannot be read as a kubeconfig; check it with `kubectl config view`"
+        ),
         Some(
             KubeconfigError::CurrentContextNotSet
             | KubeconfigError::LoadContext(_)
             | KubeconfigError::LoadClusterOfContext(_)
             | KubeconfigError::MissingClusterUrl,
-        ) => {
+        ) => anyhow!(
             "KUBECONFIG selects no cluster (current-context); check it with `kubectl config \
              get-contexts`"
-        }
-        Some(_) => {
+        ),
+        Some(_) => anyhow!(
             "KUBECONFIG holds something that cannot be used, such as an address, a certificate or \
              a key; check it with `kubectl config view`"
-        }
+        ),
     }
 }
 
