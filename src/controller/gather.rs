@@ -18,7 +18,7 @@ use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
-use crate::directory::{Credentials, Directory, Registry};
+use crate::directory::{Credentials, Directory, Registry, Roots};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
     ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
@@ -67,18 +67,21 @@ pub struct Environment {
     pub allow_list: Vec<String>,
     /// The keys in the environment: none, some, or why they are not usable.
     pub keys: Result<Option<AccessKeys>, String>,
+    /// Whose certificates are trusted.
+    pub roots: Roots,
 }
 
 impl Environment {
-    /// Reads keys as the vendor's tools do.
+    /// Reads keys as the vendor's tools do, and where certificates are as OpenSSL does.
     #[must_use]
     pub fn new(
         namespace: String,
         allow_list: Vec<String>,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
+        let roots = Roots::from_environment(&lookup);
         let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
-        Self { namespace, allow_list, keys }
+        Self { namespace, allow_list, keys, roots }
     }
 }
 

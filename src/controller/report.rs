@@ -291,7 +291,8 @@ impl Happening {
 }
 
 /// What kind of failure it was, without any text of the other side.
-pub(super) fn kind_of(error: &kube::Error) -> String {
+#[must_use]
+pub fn kind_of(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(refusal) => format!("the apiserver answered {}", refusal.code),
         _ => "the apiserver could not be reached".to_owned(),

@@ -130,6 +130,7 @@ async fn connect(
     let config = Config {
         endpoint: desired.endpoint.clone(),
         credentials: Credentials::fixed(keys),
+        roots: world.environment.roots,
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };

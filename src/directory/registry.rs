@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::worker::{Command, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
-use crate::cloud::{BuildError, Client, Credentials};
+use crate::cloud::{BuildError, Client, Credentials, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
@@ -23,6 +23,8 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// Where the keys come from.
     pub credentials: Credentials,
+    /// Whose certificates are trusted.
+    pub roots: Roots,
     /// Wait between two lists.
     pub poll_interval: SignedDuration,
     /// Calls per second that are never exceeded; at least 1.
@@ -92,8 +94,9 @@ impl Registry {
             return Ok(entry.directory.clone());
         }
 
-        let Config { endpoint, credentials, poll_interval, requests_per_second } = config.clone();
-        let client = Client::new(endpoint, credentials)?;
+        let Config { endpoint, credentials, roots, poll_interval, requests_per_second } =
+            config.clone();
+        let client = Client::new(endpoint, credentials, roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
         let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
         let shared = Arc::new(shared);
@@ -154,7 +157,8 @@ impl Entry {
         let elsewhere = self.config.endpoint != config.endpoint;
         let reconnect = elsewhere || self.config.credentials != config.credentials;
         let client = if reconnect {
-            Some(Client::new(config.endpoint.clone(), config.credentials.clone())?)
+            let Config { endpoint, credentials, roots, .. } = config.clone();
+            Some(Client::new(endpoint, credentials, roots)?)
         } else {
             None
         };
