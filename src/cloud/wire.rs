@@ -383,12 +383,17 @@ struct WireFailReason {
 }
 
 impl WireFailReason {
-    /// An account that is not named stays as an empty text: that the deletion failed counts more.
+    /// These words are shown in conditions, Events and logs, so only what they should be is kept:
+    /// digits, and message types that are known. An account that is not named stays as an empty
+    /// text: that the deletion failed counts more.
     fn blocker(self) -> DeletionBlocker {
         let Self { account_id, message_types } = self;
+        let is_id = |id: &String| id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
+        let mut message_types = message_types.unwrap_or_default();
+        message_types.retain(|word| MessageType::from_word(word).is_some());
         DeletionBlocker {
-            account: AccountId(word(account_id.unwrap_or_default())),
-            message_types: message_types.unwrap_or_default().into_iter().map(word).collect(),
+            account: AccountId(account_id.filter(is_id).unwrap_or_default()),
+            message_types,
         }
     }
 }
@@ -424,10 +429,16 @@ struct WireDirectory {
 impl WireDirectory {
     fn identity(self) -> Result<DirectoryIdentity, Unreadable> {
         let Self { directory, root_folder, management_account } = self;
+        // They are shown in conditions and logs: anything but an id is no answer of the API.
+        let id = |text: Option<String>| {
+            let id = essential(text)?;
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            if id.bytes().all(plain) { Ok(id) } else { Err(Unreadable) }
+        };
         Ok(DirectoryIdentity {
-            directory_id: DirectoryId(essential(directory)?),
-            root_folder_id: MemberId(essential(root_folder)?),
-            management_account_id: AccountId(essential(management_account)?),
+            directory_id: DirectoryId(id(directory)?),
+            root_folder_id: MemberId(id(root_folder)?),
+            management_account_id: AccountId(id(management_account)?),
         })
     }
 }

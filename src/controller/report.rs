@@ -239,7 +239,7 @@ pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening)
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(note),
+        note: Some(cut(note)),
         action: action.to_owned(),
         secondary: None,
     };
@@ -247,6 +247,19 @@ pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening)
     if let Err(error) = write(world, recorder.publish(&event, &reference)).await {
         tracing::warn!(%error, "an event could not be written");
     }
+}
+
+/// Most bytes of the text of an Event. Source: `note` of `events.k8s.io/v1`.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// The text of an Event, cut where a character begins: a longer one would be refused as a whole.
+fn cut(mut note: String) -> String {
+    let mut end = note.len().min(NOTE_BYTES_MAX);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note.truncate(end);
+    note
 }
 
 /// Something that a person would want to know.
@@ -372,6 +385,12 @@ pub(super) fn status_of(object: &MessageContact) -> MessageContactStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_cut_where_a_character_begins() {
+        assert_eq!(cut("short".to_owned()), "short");
+        assert_eq!(cut("长".repeat(400)), "长".repeat(341));
+    }
 
     #[test]
     fn a_patch_holds_what_changed_and_takes_out_what_is_gone() {

@@ -312,10 +312,15 @@ fn a_deletion_is_what_its_word_says() {
         account: AccountId::from(account),
         message_types: words.iter().map(|word| (*word).to_owned()).collect(),
     };
-    let reasons = json!([{ "AccountId": "1000000000000001", "MessageTypes": ["New"] },
-                         { "MessageTypes": null }]);
-    let failed =
-        DeletionState::Failed(vec![blocker("1000000000000001", &["New"]), blocker("", &[])]);
+    // What is no account and no known type may be anything, and is not shown.
+    let reasons = json!([
+        { "AccountId": "1000000000000001", "MessageTypes": ["FaultMessage", "ll@example.com"] },
+        { "AccountId": "mm@example.com", "MessageTypes": null },
+    ]);
+    let failed = DeletionState::Failed(vec![
+        blocker("1000000000000001", &["FaultMessage"]),
+        blocker("", &[]),
+    ]);
     assert_eq!(status(json!({ "Status": "Failed", "FailReasonList": reasons })), reply(failed));
 }
 
