@@ -260,7 +260,7 @@ fn rules() -> Vec<Rule> {
 pub struct Credentials {
     /// The one place to look at: the operator's environment variables, the OIDC token of its
     /// service account (`RRSA`), the role of the node (`InstanceRole`), or a Secret.
-    /// RRSA and InstanceRole are refused by this version. Example: `Secret`.
+    /// RRSA and `InstanceRole` are refused by this version. Example: `Secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = SOURCES))]
     pub source: Option<String>,
