@@ -187,7 +187,18 @@ async fn send(
             unchanged.then(|| planned.clone())
         }
     };
-    directory.perform(priority, decide).await
+    if matches!(planned, Call::AddMessageContact(_)) {
+        // Whether it was sent must be known for certain; few wait here, and the lane asks again.
+        return directory.perform(priority, decide).await;
+    }
+    let changed = world.told_of_changes(&pass.uid);
+    let outcome = tokio::select! {
+        outcome = directory.perform(priority, decide) => outcome,
+        // What was not sent is not sent any more; what was sent is recorded by the directory.
+        () = changed.notified() => Outcome::Overtaken,
+    };
+    world.remember_if_known(&pass.uid, |memory| memory.waiting = None);
+    outcome
 }
 
 fn after(

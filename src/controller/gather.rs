@@ -162,9 +162,11 @@ impl World {
     pub(super) fn index(&self, key: &Contact) -> Vec<Contact> {
         let mut claims = self.claims_mut();
         let Some(object) = self.object(key) else { return Vec::new() };
-        let uid = uid_of(&object);
-        self.nudge(&uid);
-        claims.set(&uid, claim_of(&object))
+        let (uid, claim) = (uid_of(&object), claim_of(&object));
+        if claims.has_other_spec(&uid, &claim) {
+            self.nudge(&uid);
+        }
+        claims.set(&uid, claim)
     }
 
     /// Forgets an object that has left the store. Returns who may be concerned.
@@ -173,6 +175,14 @@ impl World {
         self.nudge(uid);
         self.memory().remove(uid);
         concerned
+    }
+
+    /// Tells a pass that waits when somebody edits or deletes its object.
+    pub(super) fn told_of_changes(&self, uid: &Uid) -> Arc<Notify> {
+        let changed = Arc::new(Notify::new());
+        let waiting = Some(Arc::clone(&changed));
+        self.remember(uid, |memory| memory.waiting = waiting);
+        changed
     }
 
     /// A pass that waits looks again.

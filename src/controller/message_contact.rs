@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
@@ -118,9 +118,7 @@ async fn await_turn(
     judgement: &Judgement,
     pass: &mut Pass,
 ) -> Result<(), Interrupted> {
-    let changed = Arc::new(Notify::new());
-    let waiting = Some(Arc::clone(&changed));
-    world.remember(&judgement.uid, |memory| memory.waiting = waiting);
+    let changed = world.told_of_changes(&judgement.uid);
     let patience = world.clock.now().saturating_add(WAITS_QUIETLY).unwrap_or(Timestamp::MAX);
     let mut turn = std::pin::pin!(world.may_create(&judgement.directory_name));
     let looks_again = tokio::select! {
