@@ -218,13 +218,7 @@ pub fn directory(
     }
     one_of("adoption", spec.adoption.as_deref(), &ADOPTION_POLICIES)?;
     let pin = spec.directory_id.as_deref();
-    let is_directory_id = |id: &&str| {
-        id.len() <= ID_CHARS_MAX
-            && id.strip_prefix("rd-").is_some_and(|rest| {
-                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            })
-    };
-    if pin.is_some_and(|id| !is_directory_id(&id)) {
+    if pin.is_some_and(|id| !DirectoryId::is_formed(id)) {
         return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
     }
     let poll_interval = match spec.poll_interval.as_deref() {

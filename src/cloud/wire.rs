@@ -24,6 +24,9 @@ use crate::domain::contact::{
 /// Longest id, word or name that is kept of an answer, in characters. Longer ones are cut.
 const WORD_CHARS_MAX: usize = 256;
 
+/// Longest account id; they have 16 digits.
+const ACCOUNT_DIGITS_MAX: usize = 32;
+
 /// Longest address or phone number that is kept of an answer, in characters.
 const ADDRESS_CHARS_MAX: usize = 320;
 
@@ -383,14 +386,27 @@ struct WireFailReason {
 }
 
 impl WireFailReason {
-    /// An account that is not named stays as an empty text: that the deletion failed counts more.
+    /// People read it: what does not look like an account and the types that are not known are left
+    /// out. An account that is not named stays as an empty text: that the deletion failed counts
+    /// more.
     fn blocker(self) -> DeletionBlocker {
         let Self { account_id, message_types } = self;
+        let message_types = message_types.unwrap_or_default();
+        let known = message_types.iter().filter_map(|word| MessageType::from_word(word));
         DeletionBlocker {
-            account: AccountId(word(account_id.unwrap_or_default())),
-            message_types: message_types.unwrap_or_default().into_iter().map(word).collect(),
+            account: AccountId(account_id.filter(|id| is_blockers_account(id)).unwrap_or_default()),
+            message_types: known.map(|known| known.as_str().to_owned()).collect(),
         }
     }
+}
+
+/// Digits only, and more of them than any phone number has (15, E.164).
+fn is_blockers_account(id: &str) -> bool {
+    is_account(id) && id.len() > 15
+}
+
+fn is_account(id: &str) -> bool {
+    (1..=ACCOUNT_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[derive(Deserialize)]
@@ -424,10 +440,12 @@ struct WireDirectory {
 impl WireDirectory {
     fn identity(self) -> Result<DirectoryIdentity, Unreadable> {
         let Self { directory, root_folder, management_account } = self;
+        let directory = directory.filter(|id| DirectoryId::is_formed(id)).ok_or(Unreadable)?;
+        let account = management_account.filter(|id| is_account(id)).ok_or(Unreadable)?;
         Ok(DirectoryIdentity {
-            directory_id: DirectoryId(essential(directory)?),
+            directory_id: DirectoryId(directory),
             root_folder_id: MemberId(essential(root_folder)?),
-            management_account_id: AccountId(essential(management_account)?),
+            management_account_id: AccountId(account),
         })
     }
 }

@@ -114,7 +114,14 @@ fn deleting() -> Finding {
 fn failed(blockers: &[DeletionBlocker]) -> Finding {
     let shown = blockers.iter().take(BLOCKERS_SHOWN).map(|blocker| {
         let DeletionBlocker { account, message_types } = blocker;
-        format!("account {account} ({})", message_types.join(", "))
+        let account = match account.as_str() {
+            "" => "an account".to_owned(),
+            id => format!("account {id}"),
+        };
+        match message_types.join(", ") {
+            types if types.is_empty() => account,
+            types => format!("{account} ({types})"),
+        }
     });
     let accounts = shown.collect::<Vec<_>>().join("; ");
     let rest = blockers.len().saturating_sub(BLOCKERS_SHOWN);
