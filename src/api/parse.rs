@@ -146,8 +146,6 @@ pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
         ("spec.members", spec.members.is_some()),
         ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
         ("spec.verification", spec.verification.is_some()),
-        ("spec.emailAddressFrom", spec.email_address_from.is_some()),
-        ("spec.phoneNumberFrom", spec.phone_number_from.is_some()),
     ]
     .into_iter()
     .filter_map(|(field, set)| set.then_some(field))
@@ -249,14 +247,9 @@ pub fn directory(
 /// The fields of a directory that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
-    let credentials = spec.credentials.as_ref();
-    let source = credentials.and_then(|credentials| credentials.source.as_deref());
     [
         ("spec.allowedMembers", spec.allowed_members.is_some()),
         ("spec.adoption", spec.adoption.is_some()),
-        ("spec.management", !matches!(spec.management.as_deref(), None | Some("Full"))),
-        ("spec.credentials.source", matches!(source, Some("RRSA" | "InstanceRole"))),
-        ("spec.credentials.assumeRole", credentials.is_some_and(|c| c.assume_role.is_some())),
     ]
     .into_iter()
     .filter_map(|(field, set)| set.then_some(field))

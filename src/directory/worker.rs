@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lane::{Granted, Lane, Next, Priority, Refusal};
 use super::polls::{Identity, Poll, Polls};
-use super::{Connection, Load, NotListed, Outcome, Shared};
+use super::{Connection, NotListed, Outcome, Shared};
 use crate::clock::Clock;
 use crate::cloud::Client;
 use crate::domain::call::{Action, Call, CallError, FailureClass, Reply};
@@ -417,11 +417,6 @@ impl Worker {
             changed
         });
         self.shared.emit(Changed { health: changed, ..Changed::default() });
-        let load = Load {
-            waiting: self.lane.waiting(),
-            calls_per_second: self.lane.rate().per_second(now),
-        };
-        *self.shared.load.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
     }
 }
 
