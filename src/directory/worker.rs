@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::lane::{Granted, Lane, Next, Priority, Refusal};
 use super::polls::{Identity, Poll, Polls};
@@ -232,11 +233,11 @@ impl Worker {
             return;
         };
 
-        let result = self.client.send(&call, now).await;
+        let span = tracing::debug_span!("call", directory = self.shared.name);
+        let result = self.client.send(&call, now).instrument(span).await;
         let now = self.clock.now();
         let result = self.alone(result, now);
 
-        log(&self.shared.name, &call, &result);
         let another = self.is_another_directory(&result);
         let changed = self.shared.snapshot_mut().record(&call, &result, now);
         self.shared.emit(changed);
@@ -462,13 +463,5 @@ fn is_alike(one: &Connection, other: &Connection) -> bool {
             (one.action, one.class, &one.code) == (other.action, other.class, &other.code)
         }
         (one, other) => one == other,
-    }
-}
-
-fn log(directory: &str, call: &Call, result: &Result<Reply, CallError>) {
-    let action = call.action().as_str();
-    match result {
-        Ok(_) => tracing::debug!(directory, action, "call answered"),
-        Err(error) => tracing::debug!(directory, action, %error, "call failed"),
     }
 }
