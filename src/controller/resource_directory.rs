@@ -121,6 +121,7 @@ async fn connect(
     let config = Config {
         endpoint: desired.endpoint.clone(),
         credentials: Credentials::fixed(keys),
+        pin: desired.pin.clone(),
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };
