@@ -11,15 +11,13 @@ use super::message_contact::{
     MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec, MessageContactStatus, PHONE_TWICE, READY_WHENS,
     RECONCILE_POLICIES, SENDS, Verification,
 };
+use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
     Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
-    LABEL_KEY_CHARS_MAX, LABEL_VALUE_ADVICE, LABEL_VALUE_CHARS_MAX, NamespaceSelector, OPERATORS,
-    ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES,
-    SOURCES, VALUES_MISSING, VALUES_UNUSED,
+    LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS, ResourceDirectorySpec, SECRET_MISSING,
+    SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
 };
-use super::schema::{
-    DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, OBJECT_NAME_CHARS_MAX,
-};
+use super::schema::{DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE};
 use crate::domain::access::{Endpoint, NotAllowed};
 use crate::domain::channel::{EmailAddress, Malformed, PhoneNumber};
 use crate::domain::contact::{
@@ -146,8 +144,6 @@ pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
         ("spec.members", spec.members.is_some()),
         ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
         ("spec.verification", spec.verification.is_some()),
-        ("spec.emailAddressFrom", spec.email_address_from.is_some()),
-        ("spec.phoneNumberFrom", spec.phone_number_from.is_some()),
     ]
     .into_iter()
     .filter_map(|(field, set)| set.then_some(field))
@@ -218,13 +214,7 @@ pub fn directory(
     }
     one_of("adoption", spec.adoption.as_deref(), &ADOPTION_POLICIES)?;
     let pin = spec.directory_id.as_deref();
-    let is_directory_id = |id: &&str| {
-        id.len() <= ID_CHARS_MAX
-            && id.strip_prefix("rd-").is_some_and(|rest| {
-                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            })
-    };
-    if pin.is_some_and(|id| !is_directory_id(&id)) {
+    if pin.is_some_and(|id| !DirectoryId::is_formed(id)) {
         return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
     }
     let poll_interval = match spec.poll_interval.as_deref() {
@@ -255,14 +245,9 @@ pub fn directory(
 /// The fields of a directory that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
-    let credentials = spec.credentials.as_ref();
-    let source = credentials.and_then(|credentials| credentials.source.as_deref());
     [
         ("spec.allowedMembers", spec.allowed_members.is_some()),
         ("spec.adoption", spec.adoption.is_some()),
-        ("spec.management", !matches!(spec.management.as_deref(), None | Some("Full"))),
-        ("spec.credentials.source", matches!(source, Some("RRSA" | "InstanceRole"))),
-        ("spec.credentials.assumeRole", credentials.is_some_and(|c| c.assume_role.is_some())),
     ]
     .into_iter()
     .filter_map(|(field, set)| set.then_some(field))
@@ -292,7 +277,7 @@ fn members(ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem
     let is_id = |id: &String| {
         id.len() <= ID_CHARS_MAX
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && id.bytes().next().is_some_and(is_alphanumeric)
+            && id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
     };
     if !ids.iter().all(is_id) {
         return Err(Problem::at("members", MEMBERS_ADVICE));
@@ -447,7 +432,7 @@ fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem
     };
     let labels = match_labels.clone().unwrap_or_default();
     let at_labels = |message: &str| Problem::at("namespaces.matchLabels", message);
-    if !labels.keys().all(|key| is_label_key(key)) {
+    if !labels.keys().all(|key| is_qualified_name(key)) {
         return Err(at_labels(LABEL_KEY_ADVICE));
     }
     if !labels.values().all(|value| is_label_value(value)) {
@@ -463,7 +448,7 @@ fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem
             let path = format!("namespaces.matchExpressions[{index}].{field}");
             Err(Problem::at(&path, message))
         };
-        if !is_label_key(&expression.key) {
+        if !is_qualified_name(&expression.key) {
             return at("key", LABEL_KEY_ADVICE);
         }
         let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
@@ -483,42 +468,6 @@ fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem
     }
     let selector = LabelSelector { match_labels: labels, match_expressions: expressions };
     Ok(NamespaceRule::Selector(selector))
-}
-
-/// Letters and digits at both ends, `inner` between them.
-fn is_word(text: &str, outer: fn(u8) -> bool, inner: &[u8]) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(|byte| outer(*byte))
-        && bytes.last().is_some_and(|byte| outer(*byte))
-        && bytes.iter().all(|byte| outer(*byte) || inner.contains(byte))
-}
-
-fn is_lower(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit()
-}
-
-fn is_alphanumeric(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-}
-
-fn is_object_name(text: &str) -> bool {
-    text.len() <= OBJECT_NAME_CHARS_MAX && text.split('.').all(|part| is_word(part, is_lower, b"-"))
-}
-
-fn is_label_key(text: &str) -> bool {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    text.len() <= LABEL_KEY_CHARS_MAX
-        && prefix.is_none_or(|prefix| is_word(prefix, is_lower, b"-."))
-        && name.len() <= LABEL_VALUE_CHARS_MAX
-        && is_word(name, is_alphanumeric, b"-_.")
-}
-
-fn is_label_value(text: &str) -> bool {
-    text.is_empty()
-        || (text.len() <= LABEL_VALUE_CHARS_MAX && is_word(text, is_alphanumeric, b"-_."))
 }
 
 /// A duration as the schema has it: hours, minutes, seconds, in this order.

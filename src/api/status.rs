@@ -38,9 +38,6 @@ pub struct Facts<'a> {
     /// The text of the annotation that asked for a reconcile, if there is one: it counts as
     /// handled. `None` keeps what was handled before.
     pub handled_requested_at: Option<&'a str>,
-    /// The text of the annotation that asked for a verification message, if it was answered.
-    /// `None` keeps what was handled before.
-    pub handled_resend_at: Option<&'a str>,
 }
 
 /// The status of a contact.
@@ -58,7 +55,6 @@ pub fn contact(
         differences,
         verdict,
         handled_requested_at,
-        handled_resend_at,
     } = *facts;
     let Recorded { directory_id, contact_id, creation, last_write, last_error } = recorded;
     let contact_id = contact_id.as_ref().map(|id| cut(id.as_str(), ID_CHARS_MAX));
@@ -70,10 +66,7 @@ pub fn contact(
             handled_requested_at,
             previous.last_handled_reconcile_at.as_ref(),
         ),
-        last_handled_resend_at: handled(
-            handled_resend_at,
-            previous.last_handled_resend_at.as_ref(),
-        ),
+        last_handled_resend_at: previous.last_handled_resend_at.clone(),
         directory: directory
             .map(|name| cut(name, OBJECT_NAME_CHARS_MAX))
             .or_else(|| previous.directory.clone()),

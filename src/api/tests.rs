@@ -425,7 +425,6 @@ fn render(
         differences,
         verdict,
         handled_requested_at: None,
-        handled_resend_at: None,
     };
     status::contact(previous, &facts, at(second))
 }
@@ -542,7 +541,6 @@ fn what_was_seen_of_a_held_contact_stays_when_it_is_out_of_sight() {
             differences: &[],
             verdict: &unavailable,
             handled_requested_at: Some("now"),
-            handled_resend_at: None,
         };
         status::contact(&before, &facts, at(10))
     };
@@ -578,7 +576,6 @@ fn no_word_of_the_cloud_makes_a_status_unwritable() {
         differences: &[difference],
         verdict: &unmet,
         handled_requested_at: Some(&long),
-        handled_resend_at: Some(&long),
     };
     let rendered = status::contact(&MessageContactStatus::default(), &facts, at(0));
     let schemas = schemas();

@@ -141,14 +141,14 @@ impl Client {
         let elapsed_ms = started.elapsed().as_millis();
         let action = call.action().as_str();
         match &result {
-            Ok(_) => tracing::debug!(action, outcome = "answered", elapsed_ms, "call"),
+            Ok(_) => tracing::debug!(action, elapsed_ms, "call answered"),
             Err(error) => tracing::debug!(
                 action,
                 outcome = error.class.as_str(),
                 code = error.code.as_ref().map(ErrorCode::as_str),
                 request_id = error.request_id.as_ref().map(RequestId::as_str),
                 elapsed_ms,
-                "call"
+                "call failed"
             ),
         }
         result

@@ -24,6 +24,9 @@ use crate::domain::contact::{
 /// Longest id, word or name that is kept of an answer, in characters. Longer ones are cut.
 const WORD_CHARS_MAX: usize = 256;
 
+/// Longest account id; they have 16 digits.
+const ACCOUNT_DIGITS_MAX: usize = 32;
+
 /// Longest address or phone number that is kept of an answer, in characters.
 const ADDRESS_CHARS_MAX: usize = 320;
 
@@ -383,19 +386,27 @@ struct WireFailReason {
 }
 
 impl WireFailReason {
-    /// These words are shown in conditions, Events and logs, so only what they should be is kept:
-    /// digits, and message types that are known. An account that is not named stays as an empty
-    /// text: that the deletion failed counts more.
+    /// People read it: what does not look like an account and the types that are not known are left
+    /// out. An account that is not named stays as an empty text: that the deletion failed counts
+    /// more.
     fn blocker(self) -> DeletionBlocker {
         let Self { account_id, message_types } = self;
-        let is_id = |id: &String| id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
-        let mut message_types = message_types.unwrap_or_default();
-        message_types.retain(|word| MessageType::from_word(word).is_some());
+        let message_types = message_types.unwrap_or_default();
+        let known = message_types.iter().filter_map(|word| MessageType::from_word(word));
         DeletionBlocker {
-            account: AccountId(account_id.filter(is_id).unwrap_or_default()),
-            message_types,
+            account: AccountId(account_id.filter(|id| is_blockers_account(id)).unwrap_or_default()),
+            message_types: known.map(|known| known.as_str().to_owned()).collect(),
         }
     }
+}
+
+/// Digits only, and more of them than any phone number has (15, E.164).
+fn is_blockers_account(id: &str) -> bool {
+    is_account(id) && id.len() > 15
+}
+
+fn is_account(id: &str) -> bool {
+    (1..=ACCOUNT_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[derive(Deserialize)]
@@ -429,16 +440,12 @@ struct WireDirectory {
 impl WireDirectory {
     fn identity(self) -> Result<DirectoryIdentity, Unreadable> {
         let Self { directory, root_folder, management_account } = self;
-        // They are shown in conditions and logs: anything but an id is no answer of the API.
-        let id = |text: Option<String>| {
-            let id = essential(text)?;
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            if id.bytes().all(plain) { Ok(id) } else { Err(Unreadable) }
-        };
+        let directory = directory.filter(|id| DirectoryId::is_formed(id)).ok_or(Unreadable)?;
+        let account = management_account.filter(|id| is_account(id)).ok_or(Unreadable)?;
         Ok(DirectoryIdentity {
-            directory_id: DirectoryId(id(directory)?),
-            root_folder_id: MemberId(id(root_folder)?),
-            management_account_id: AccountId(id(management_account)?),
+            directory_id: DirectoryId(directory),
+            root_folder_id: MemberId(essential(root_folder)?),
+            management_account_id: AccountId(account),
         })
     }
 }

@@ -532,13 +532,15 @@ fn closed<'a>(
     if spec.suspended {
         return Err(refused("is suspended"));
     }
+    if let (Some(pin), Some(identity)) = (&spec.pin, snapshot.and_then(Snapshot::identity))
+        && *pin != identity.directory_id
+    {
+        return Err(refused("reaches another directory than `directoryId` says"));
+    }
     let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
     let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
     let snapshot = snapshot.ok_or_else(unlisted)?;
     let identity = snapshot.identity().ok_or_else(unlisted)?;
-    if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
-        return Err(refused("reaches another directory than `directoryId` says"));
-    }
     Ok((&identity.directory_id, snapshot))
 }
 

@@ -101,7 +101,6 @@ fn rendered(
         differences: &plan.drift,
         verdict: &plan.verdict,
         handled_requested_at: asked,
-        handled_resend_at: None,
     };
     status::contact(&status_of(object), &facts, world.clock.now())
 }
@@ -235,11 +234,13 @@ pub(super) async fn directory(
 pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening) {
     let Happening { type_, reason, note, action } = what;
     let reporter = Reporter { controller: api::FIELD_MANAGER.to_owned(), instance: None };
+    // A new one each time: what one recorder tells twice it counts up in the first Event, and the
+    // second note, which may say something else, is lost.
     let recorder = Recorder::new(world.client.clone(), reporter);
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(cut(note)),
+        note: Some(shortened(note)),
         action: action.to_owned(),
         secondary: None,
     };
@@ -249,16 +250,13 @@ pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening)
     }
 }
 
-/// Most bytes of the text of an Event. Source: `note` of `events.k8s.io/v1`.
+/// Longest note of an Event, in bytes. Source: Kubernetes, `events.k8s.io/v1`, `note`: "should be
+/// less than 1kB", refused above.
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// The text of an Event, cut where a character begins: a longer one would be refused as a whole.
-fn cut(mut note: String) -> String {
-    let mut end = note.len().min(NOTE_BYTES_MAX);
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    note.truncate(end);
+/// The note as far as the apiserver takes it.
+fn shortened(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
     note
 }
 
@@ -387,16 +385,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_cut_where_a_character_begins() {
-        assert_eq!(cut("short".to_owned()), "short");
-        assert_eq!(cut("长".repeat(400)), "长".repeat(341));
-    }
-
-    #[test]
     fn a_patch_holds_what_changed_and_takes_out_what_is_gone() {
         let from = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1], "f": 6 });
         let to = json!({ "a": 1, "b": { "c": 2, "d": 4 }, "e": [1, 2], "g": 7 });
         let patch = json!({ "b": { "d": 4 }, "e": [1, 2], "f": null, "g": 7 });
         assert_eq!(difference(&from, &to), patch);
+    }
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        let fits = "x".repeat(1024);
+        assert_eq!(shortened(fits.clone()), fits);
+        assert_eq!(shortened(format!("{fits}x")), fits);
+        // Three bytes each: 341 of them fit, and one byte stays unused.
+        assert_eq!(shortened("語".repeat(400)), "語".repeat(341));
+        assert_eq!(shortened(String::new()), "");
     }
 }

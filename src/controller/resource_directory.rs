@@ -131,6 +131,7 @@ async fn connect(
         endpoint: desired.endpoint.clone(),
         credentials: Credentials::fixed(keys),
         roots: world.environment.roots,
+        pin: desired.pin.clone(),
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };

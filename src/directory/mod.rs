@@ -99,12 +99,6 @@ impl Directory {
         self.shared.health.borrow().clone()
     }
 
-    /// Whether the directory can be reached, and each change of it.
-    #[must_use]
-    pub fn watch_health(&self) -> watch::Receiver<Health> {
-        self.shared.health.subscribe()
-    }
-
     /// The directory that the keys reach and the `ResourceDirectory` that works on it already. While
     /// there is one, nothing but the identity is called.
     #[must_use]
@@ -116,12 +110,6 @@ impl Directory {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()
-    }
-
-    /// What waits, for metrics.
-    #[must_use]
-    pub fn load(&self) -> Load {
-        *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,22 +161,12 @@ pub enum Connection {
     Failed(CallError),
 }
 
-/// What waits in a directory's lane.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Load {
-    /// Waiting jobs for each of [`Priority::ALL`].
-    pub waiting: [usize; 4],
-    /// Calls per second that are made at most, as of the last turn.
-    pub calls_per_second: f64,
-}
-
 /// What the worker and the handles share.
 #[derive(Debug)]
 struct Shared {
     name: String,
     snapshot: RwLock<Snapshot>,
     health: watch::Sender<Health>,
-    load: Mutex<Load>,
     outbox: Arc<Outbox>,
     owners: Arc<Owners>,
     duplicate: Mutex<Option<(DirectoryIdentity, String)>>,
@@ -203,7 +181,6 @@ impl Shared {
             name,
             snapshot: RwLock::default(),
             health: watch::Sender::new(health),
-            load: Mutex::default(),
             outbox,
             owners,
             duplicate: Mutex::default(),

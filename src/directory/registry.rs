@@ -25,6 +25,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// Whose certificates are trusted.
     pub roots: Roots,
+    /// The only directory that may be worked on; `None`: whichever the keys reach.
+    pub pin: Option<DirectoryId>,
     /// Wait between two lists.
     pub poll_interval: SignedDuration,
     /// Calls per second that are never exceeded; at least 1.
@@ -74,7 +76,7 @@ impl Registry {
     /// Starts the directory, or gives the running one its new configuration; with the same
     /// configuration nothing happens. MUST be called within a tokio runtime.
     ///
-    /// After other credentials or another endpoint no job's call is made before the API has told
+    /// After other credentials, another endpoint or another pin no job's call is made before the API has told
     /// which directory they reach. What was known is forgotten if that is another one.
     /// One that was removed before and still has a call in flight is awaited before the first call.
     /// After [`Self::close`] the directory is a closed one.
@@ -94,9 +96,8 @@ impl Registry {
             return Ok(entry.directory.clone());
         }
 
-        let Config { endpoint, credentials, roots, poll_interval, requests_per_second } =
-            config.clone();
-        let client = Client::new(endpoint, credentials, roots)?;
+        let client =
+            Client::new(config.endpoint.clone(), config.credentials.clone(), config.roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
         let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
         let shared = Arc::new(shared);
@@ -106,8 +107,7 @@ impl Registry {
             directory.shared.closed.store(true, Ordering::Release);
         } else {
             let clock = self.inner.clock.clone();
-            let worker =
-                Worker::new(shared, clock, client, received, poll_interval, requests_per_second);
+            let worker = Worker::new(shared, clock, client, received, &config);
             state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
             state.workers.spawn(async move {
@@ -165,6 +165,7 @@ impl Entry {
         let settings = Settings {
             client,
             elsewhere,
+            pin: config.pin.clone(),
             poll_interval: config.poll_interval,
             requests_per_second: config.requests_per_second,
         };

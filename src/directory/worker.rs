@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::lane::{Granted, Lane, Next, Priority, Refusal};
 use super::polls::{Identity, Poll, Polls};
-use super::{Connection, Load, NotListed, Outcome, Shared};
+use super::{Config, Connection, NotListed, Outcome, Shared};
 use crate::clock::Clock;
 use crate::cloud::Client;
 use crate::domain::call::{Action, Call, CallError, FailureClass, Reply};
+use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::{Changed, Snapshot};
 
 /// What the handles ask of the worker.
@@ -54,6 +56,7 @@ pub(super) struct Settings {
     pub(super) client: Option<Client>,
     /// The endpoint changed: nothing that is known holds there.
     pub(super) elsewhere: bool,
+    pub(super) pin: Option<DirectoryId>,
     pub(super) poll_interval: SignedDuration,
     pub(super) requests_per_second: u32,
 }
@@ -82,6 +85,10 @@ pub(super) struct Worker {
     page_was_last: bool,
     /// Calls were not made, or failed, for want of an identity: when it is told, all try again.
     wake_all: bool,
+    /// The only directory that may be worked on.
+    pin: Option<DirectoryId>,
+    /// The keys reach another one than the pinned.
+    mispinned: bool,
 }
 
 impl Worker {
@@ -90,8 +97,7 @@ impl Worker {
         clock: Clock,
         client: Client,
         commands: mpsc::UnboundedReceiver<Command>,
-        poll_interval: SignedDuration,
-        requests_per_second: u32,
+        config: &Config,
     ) -> Self {
         let now = clock.now();
         Self {
@@ -99,12 +105,14 @@ impl Worker {
             clock,
             client,
             commands,
-            lane: Lane::new(requests_per_second, now),
-            polls: Polls::new(poll_interval, now),
+            lane: Lane::new(config.requests_per_second, now),
+            polls: Polls::new(config.poll_interval, now),
             list_waiters: Vec::new(),
             next_list_waiters: Vec::new(),
             page_was_last: false,
             wake_all: false,
+            pin: config.pin.clone(),
+            mispinned: false,
         }
     }
 
@@ -171,12 +179,15 @@ impl Worker {
     }
 
     fn configure(&mut self, settings: Settings) {
-        let Settings { client, elsewhere, poll_interval, requests_per_second } = settings;
+        let Settings { client, elsewhere, pin, poll_interval, requests_per_second } = settings;
         let now = self.clock.now();
         self.polls.set_interval(poll_interval, now);
         self.lane.set_ceiling(requests_per_second, now);
-        let Some(client) = client else { return };
-        self.client = client;
+        if client.is_none() && pin == self.pin {
+            return;
+        }
+        self.pin = pin;
+        self.client = client.unwrap_or_else(|| self.client.clone());
         self.polls.reconnect(elsewhere, now);
         self.next_list_waiters.append(&mut self.list_waiters);
         let mut snapshot = self.shared.snapshot_mut();
@@ -232,11 +243,11 @@ impl Worker {
             return;
         };
 
-        let result = self.client.send(&call, now).await;
+        let span = tracing::debug_span!("call", directory = self.shared.name);
+        let result = self.client.send(&call, now).instrument(span).await;
         let now = self.clock.now();
-        let result = self.alone(result, now);
+        let result = self.ours(result, now);
 
-        log(&self.shared.name, &call, &result);
         let another = self.is_another_directory(&result);
         let changed = self.shared.snapshot_mut().record(&call, &result, now);
         self.shared.emit(changed);
@@ -282,33 +293,47 @@ impl Worker {
         Call::ListMessageContacts { page: 1 }
     }
 
-    /// That the keys reach a directory on which another `ResourceDirectory` works counts as if they
-    /// reached none: two lanes must not work on one directory. It is asked again with pauses.
-    fn alone(
+    /// That the keys reach another directory than the pinned one, or one on which another
+    /// `ResourceDirectory` works, counts as if they reached none: two lanes must not work on one
+    /// directory. It is asked again with pauses.
+    fn ours(
         &mut self,
         result: Result<Reply, CallError>,
         now: Timestamp,
     ) -> Result<Reply, CallError> {
         let Ok(Reply::Directory(told)) = &result else { return result };
         let Shared { name, owners, duplicate, .. } = self.shared.as_ref();
-        let taken = owners.take(&told.directory_id, name).err();
+        let mispinned = self.pin.as_ref().is_some_and(|pin| *pin != told.directory_id);
+        let taken = if mispinned {
+            owners.release(name);
+            None
+        } else {
+            owners.take(&told.directory_id, name).err()
+        };
         let other = taken.map(|owner| (told.clone(), owner));
-        let is_duplicate = other.is_some();
+        let is_ours = !mispinned && other.is_none();
         let mut duplicate = duplicate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let changed = *duplicate != other;
+        let changed = *duplicate != other || self.mispinned != mispinned;
         *duplicate = other;
         drop(duplicate);
+        self.mispinned = mispinned;
         if changed {
-            // What is known is of another directory, which these keys no longer reach.
-            if is_duplicate {
+            // What is known may be of another directory, and this one is not worked on.
+            if !is_ours {
                 *self.shared.snapshot_mut() = Snapshot::default();
                 self.polls.reconnect(true, now);
             }
             let (everything, health) = (true, true);
             self.shared.emit(Changed { everything, health, ..Changed::default() });
         }
-        if !is_duplicate {
+        if is_ours {
             return result;
+        }
+        if mispinned {
+            // Only which one it is, so that it can be told.
+            let identity = Call::GetResourceDirectory;
+            let changed = self.shared.snapshot_mut().record(&identity, &result, now);
+            self.shared.emit(changed);
         }
         Err(CallError {
             action: Action::GetResourceDirectory,
@@ -417,11 +442,6 @@ impl Worker {
             changed
         });
         self.shared.emit(Changed { health: changed, ..Changed::default() });
-        let load = Load {
-            waiting: self.lane.waiting(),
-            calls_per_second: self.lane.rate().per_second(now),
-        };
-        *self.shared.load.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = load;
     }
 }
 
@@ -467,13 +487,5 @@ fn is_alike(one: &Connection, other: &Connection) -> bool {
             (one.action, one.class, &one.code) == (other.action, other.class, &other.code)
         }
         (one, other) => one == other,
-    }
-}
-
-fn log(directory: &str, call: &Call, result: &Result<Reply, CallError>) {
-    let action = call.action().as_str();
-    match result {
-        Ok(_) => tracing::debug!(directory, action, "call answered"),
-        Err(error) => tracing::debug!(directory, action, %error, "call failed"),
     }
 }

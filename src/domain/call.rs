@@ -316,7 +316,7 @@ pub enum DeletionState {
 pub struct DeletionBlocker {
     /// The member account.
     pub account: AccountId,
-    /// The message types that still depend on the contact there, open words.
+    /// The message types that still depend on the contact there.
     pub message_types: Vec<String>,
 }
 

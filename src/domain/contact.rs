@@ -44,6 +44,21 @@ identifier!(
     /// The id of a resource directory: `rd-` and 6 letters or digits.
     DirectoryId
 );
+
+impl DirectoryId {
+    /// Longest id that is taken for one.
+    const CHARS_MAX: usize = 64;
+
+    /// Whether the text looks like an id: it may be shown to people then.
+    #[must_use]
+    pub fn is_formed(text: &str) -> bool {
+        let rest = text.strip_prefix("rd-").filter(|_| text.len() <= Self::CHARS_MAX);
+        rest.is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+    }
+}
+
 identifier!(
     /// What a contact can be bound to: a directory (`rd-`), a folder (`r-`, `fd-`) or an account.
     MemberId

@@ -118,7 +118,10 @@ fn failed(blockers: &[DeletionBlocker]) -> Finding {
             "" => "an account".to_owned(),
             id => format!("account {id}"),
         };
-        format!("{account} ({})", message_types.join(", "))
+        match message_types.join(", ") {
+            types if types.is_empty() => account,
+            types => format!("{account} ({types})"),
+        }
     });
     let accounts = shown.collect::<Vec<_>>().join("; ");
     let rest = blockers.len().saturating_sub(BLOCKERS_SHOWN);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use cluster::{By, Cluster};
 use directory_simulator::{
-    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Fault, FaultKind, Key, Options, Session,
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, ContactChange, DeletionPlan, FailReason, Fault, FaultKind,
+    Key, Options, Session,
 };
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
+use message_contact_operator::api::REQUESTED_AT;
 use serde_json::{Value, json};
 
 use crate::privacy;
@@ -68,6 +70,40 @@ async fn hostile_answers_show_nothing_private() {
         assert_eq!(refused["status"], "False", "{object}: {refused}");
         assert_eq!(stand.shown().await, [""; 0]);
     }
+
+    // A deletion that fails, for reasons made to be shown.
+    stand.private.add("kept.mailbox");
+    stand.apply("kept", "Dulferan", json!({ "emailAddress": address("kept") })).await;
+    let kept = stand.becomes("kept", "Synced", "InSync").await;
+    // Bound, so that its deletion runs in the background.
+    let members = Some(vec!["2000000000000001".to_owned()]);
+    let change = ContactChange { members, ..ContactChange::default() };
+    let id = kept.data["status"]["contactId"].as_str().unwrap();
+    assert!(stand.simulator.change_contact(id, change));
+    let forged = "\n2026-01-01T00:00:00Z ERROR a forged line";
+    let reason = |account: &str| FailReason {
+        account_id: account.to_owned(),
+        message_types: vec![address("kept"), forged.to_owned(), "FaultMessage".to_owned()],
+    };
+    let reasons = [&address("kept"), "8613800138061", forged, "1000000000000001"].map(reason);
+    let reasons = reasons.to_vec();
+    stand.simulator.deletion(DeletionPlan { after_ms: 100, reasons, times: Some(1) });
+    stand.delete("kept").await;
+    let kept = stand.becomes("kept", "Synced", "DeletionFailed").await;
+    let message = condition_of(&kept, "Synced")["message"].to_string();
+    let accounts = "an account (FaultMessage); account 1000000000000001 (FaultMessage); give";
+    assert!(message.contains(accounts), "{message}");
+    assert_eq!(stand.shown().await, [""; 0]);
+    let told = stand.told().await;
+    assert!(told.events.contains(accounts), "{}", told.events);
+    for text in [&told.log, &told.events, &told.conditions] {
+        assert!(!text.contains("forged") && !text.contains("8613800138061"), "{text}");
+    }
+    stand.simulator.deletion(DeletionPlan { after_ms: 100, ..DeletionPlan::default() });
+    let asked = json!({ "metadata": { "annotations": { REQUESTED_AT: "now" } } });
+    let parameters = PatchParams::default();
+    stand.contacts().patch("kept", &parameters, &Patch::Merge(&asked)).await.unwrap();
+    stand.is_gone("kept").await;
 
     // What is no JSON, and what never comes.
     let page = FaultKind::Raw {
@@ -218,8 +254,11 @@ async fn a_planted_value_is_found_wherever_people_read() {
     assert_eq!(stand.shown().await, [""; 0]);
     let told = stand.told().await;
     // The calls of this directory, the Event of the creation, the words of the condition.
-    let line = format!("directory=\"{}\" action=\"AddMessageContact\"", stand.directory);
-    assert!(told.log.contains(&line) && told.log.contains("DEBUG"), "{}", told.log);
+    let span = format!("directory=\"{}\"", stand.directory);
+    let is_call = |line: &str| {
+        line.contains("DEBUG") && line.contains(&span) && line.contains("\"AddMessageContact\"")
+    };
+    assert!(told.log.lines().any(is_call), "{}", told.log);
     assert!(told.events.contains("the contact was created in the directory"), "{}", told.events);
     assert!(told.conditions.contains("the directory answers"), "{}", told.conditions);
     assert!(told.statuses.contains("p***@example.com"), "{}", told.statuses);
@@ -301,7 +340,10 @@ async fn the_program_at_log_level_trace_shows_nothing_private() {
 
     let log = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    assert!(log.contains("DEBUG message_contact_operator::cloud"), "{log}");
+    let is_call = |line: &str| {
+        line.contains("DEBUG") && line.contains(" message_contact_operator::cloud: call ")
+    };
+    assert!(log.lines().any(is_call), "{log}");
     let kubeconfig = fs::read_to_string(cluster.kubeconfig_path()).unwrap();
     let token = kubeconfig.split("token").nth(1).unwrap();
     let token = token.split(|c: char| !c.is_ascii_alphanumeric()).find(|part| part.len() > 20);

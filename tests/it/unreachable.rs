@@ -140,7 +140,7 @@ async fn an_account_without_a_directory_is_told_and_enabling_it_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_to_another_directory_than_the_pinned_one() {
-    let stand = Stand::new().await;
+    let mut stand = Stand::new().await;
     stand.apply("pinned", "Mengtian", json!({})).await;
     stand.becomes("pinned", "Ready", "InSync").await;
     let writes = stand.simulator.counts().writes;
@@ -158,6 +158,14 @@ async fn nothing_is_written_to_another_directory_than_the_pinned_one() {
     }
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
     assert_eq!(stand.simulator.counts().writes, writes);
+
+    // It does not keep the directory from another object either.
+    let mispinned = stand.directory.clone();
+    stand.directory = format!("{mispinned}-second");
+    stand.apply_directory(json!({ "directoryId": reached })).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    stand.directories().delete(&stand.directory, &DeleteParams::default()).await.unwrap();
+    stand.directory = mispinned;
 
     stand.apply_directory(json!({ "directoryId": reached })).await;
     stand.directory_becomes("Ready", "Connected").await;

@@ -17,6 +17,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
 use crate::api;
+use crate::api::names::{is_label_value, is_object_name, is_qualified_name};
 
 /// Why an object is refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -523,35 +524,6 @@ fn rules(compiled: &CompiledSchema, object: &Value, refusals: &mut Refusals) {
 
 fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-fn is_object_name(text: &str) -> bool {
-    text.len() <= 253
-        && text.split('.').all(|part| {
-            is_word(part, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(), b"-")
-        })
-}
-
-fn is_qualified_name(text: &str) -> bool {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    prefix.is_none_or(is_object_name)
-        && name.len() <= 63
-        && is_word(name, u8::is_ascii_alphanumeric, b"-_.")
-}
-
-fn is_label_value(text: &str) -> bool {
-    text.is_empty() || (text.len() <= 63 && is_word(text, u8::is_ascii_alphanumeric, b"-_."))
-}
-
-/// `outer` at both ends, `outer` and `inner` between them.
-fn is_word(text: &str, outer: fn(&u8) -> bool, inner: &[u8]) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(outer)
-        && bytes.last().is_some_and(outer)
-        && bytes.iter().all(|byte| outer(byte) || inner.contains(byte))
 }
 
 /// A path fit to be printed: a name in it may be a value that slipped to where a name belongs, so

@@ -261,6 +261,19 @@ fn what_cannot_be_done_without_makes_the_answer_unreadable() {
         directory[lacking] = json!("");
         unreadable(Action::GetResourceDirectory, json!({ "ResourceDirectory": directory }));
     }
+    for (member, id) in [
+        ("ResourceDirectoryId", "li+lei@example.org"),
+        ("ResourceDirectoryId", "rd-"),
+        ("ResourceDirectoryId", "rd-1\nERROR forged"),
+        ("ResourceDirectoryId", &format!("rd-{}", "a".repeat(62))),
+        ("MasterAccountId", "li+lei@example.org"),
+        ("MasterAccountId", &"1".repeat(33)),
+    ] {
+        let mut directory = json!({ "ResourceDirectoryId": "rd-1", "RootFolderId": "r-2",
+                                    "MasterAccountId": "1000000000000003" });
+        directory[member] = json!(id);
+        unreadable(Action::GetResourceDirectory, json!({ "ResourceDirectory": directory }));
+    }
     for field in ["Name", "EmailAddress", "PhoneNumber", "Title", "Status"] {
         let mut contact = contact_body();
         contact[field] = json!(13);
@@ -312,15 +325,14 @@ fn a_deletion_is_what_its_word_says() {
         account: AccountId::from(account),
         message_types: words.iter().map(|word| (*word).to_owned()).collect(),
     };
-    // What is no account and no known type may be anything, and is not shown.
-    let reasons = json!([
-        { "AccountId": "1000000000000001", "MessageTypes": ["FaultMessage", "ll@example.com"] },
-        { "AccountId": "mm@example.com", "MessageTypes": null },
-    ]);
-    let failed = DeletionState::Failed(vec![
-        blocker("1000000000000001", &["FaultMessage"]),
-        blocker("", &[]),
-    ]);
+    let types = ["FaultMessage", "New", "li+lei@example.org", "\nERROR forged"];
+    let reasons = json!([{ "AccountId": "1000000000000001", "MessageTypes": types },
+                         { "MessageTypes": null }, { "AccountId": "li+lei@example.org" },
+                         { "AccountId": "8613800138000" }, { "AccountId": "1\n23456789012345" }]);
+    let known = blocker("1000000000000001", &["FaultMessage"]);
+    let unknown = blocker("", &[]);
+    let failed = [known, unknown.clone(), unknown.clone(), unknown.clone(), unknown];
+    let failed = DeletionState::Failed(failed.to_vec());
     assert_eq!(status(json!({ "Status": "Failed", "FailReasonList": reasons })), reply(failed));
 }
 
