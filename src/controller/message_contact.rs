@@ -24,7 +24,7 @@ const STEPS_MAX: u32 = 40;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long an object waits for its turn to be created before its status says so: long enough for a
-/// backlog of some thousands to cost no write more.
+/// backlog of a thousand at the default rate to cost no write more.
 const WAITS_QUIETLY: SignedDuration = SignedDuration::from_mins(2);
 
 /// Pause while our definition cannot be read.
