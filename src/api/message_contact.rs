@@ -180,7 +180,7 @@ pub struct MessageContactSpec {
     pub email_address: Option<Private>,
 
     /// Where the mailbox stands when it should not stand in git. Either this or `emailAddress`.
-    /// Example: `{secretKeyRef: {name: security-desk, key: email}}`.
+    /// Refused by this version. Example: `{secretKeyRef: {name: security-desk, key: email}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_address_from: Option<ValueFrom>,
 
@@ -191,7 +191,8 @@ pub struct MessageContactSpec {
     pub phone_number: Option<Private>,
 
     /// Where the phone stands when it should not stand in git. At most one of this and
-    /// `phoneNumber`. Example: `{secretKeyRef: {name: security-desk, key: phone}}`.
+    /// `phoneNumber`. Refused by this version.
+    /// Example: `{secretKeyRef: {name: security-desk, key: phone}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone_number_from: Option<ValueFrom>,
 
@@ -208,7 +209,7 @@ pub struct MessageContactSpec {
 
     /// The ids the contact is bound to: the directory, folders, member accounts. Left out,
     /// bindings are left alone; an empty list binds it to nothing. The API allows 10 today.
-    /// Example: `[rd-a1b2c3, "1234567890123456"]`.
+    /// Not acted upon by this version. Example: `[rd-a1b2c3, "1234567890123456"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("items" = text(ID_CHARS_MAX)),
@@ -226,7 +227,8 @@ pub struct MessageContactSpec {
 
     /// Whether a contact of that name that is in the cloud already, and that no MessageContact
     /// holds, may be taken over: only when nothing would have to be written (`IfIdentical`),
-    /// always, or never. Left out, it is `IfIdentical`. Example: `Never`.
+    /// always, or never. Left out, it is `IfIdentical`. Not acted upon by this version: such
+    /// a contact is left alone. Example: `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ADOPTION_POLICIES))]
     pub adoption_policy: Option<String>,
@@ -243,7 +245,8 @@ pub struct MessageContactSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_in_members: Option<bool>,
 
-    /// How the owner is asked to confirm. Example: `{resendAfter: 48h, maxSends: 3}`.
+    /// How the owner is asked to confirm. Not acted upon by this version.
+    /// Example: `{resendAfter: 48h, maxSends: 3}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
 
@@ -447,7 +450,8 @@ pub struct MessageContactStatus {
     #[schemars(extend("maxLength" = ECHO_BYTES_MAX))]
     pub last_handled_reconcile_at: Option<String>,
     /// The last handled text of the annotation `message-contacts.dev/resendRequestedAt`, its
-    /// first 128 bytes. Example: `2026-01-15T09:30:00Z`.
+    /// first 128 bytes. The annotation is not acted upon by this version.
+    /// Example: `2026-01-15T09:30:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = ECHO_BYTES_MAX))]
     pub last_handled_resend_at: Option<String>,

@@ -373,7 +373,9 @@ fn endpoint(
     }
 }
 
-fn is_origin(text: &str) -> bool {
+/// Whether a text is scheme, host and port of an http or https server, and nothing else.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let Some(rest) = rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest)) else { return false };
     let (host, port) = match rest.rsplit_once(':') {

@@ -113,7 +113,7 @@ pub struct ResourceDirectorySpec {
     #[schemars(extend("maxLength" = ID_CHARS_MAX))]
     pub directory_id: Option<String>,
 
-    /// Where the access keys come from. Left out: the operator's environment variables, else RRSA.
+    /// Where the access keys come from. Left out: the operator's environment variables.
     /// Example: `{source: Secret, secretRef: {name: alibaba-cloud}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -125,7 +125,7 @@ pub struct ResourceDirectorySpec {
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub namespaces: Option<NamespaceSelector>,
 
-    /// The ids that contacts may be bound to. Left out, any.
+    /// The ids that contacts may be bound to. Left out, any. Not acted upon by this version.
     /// Example: `[fd-a1b2c3d4e5]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -137,14 +137,14 @@ pub struct ResourceDirectorySpec {
     pub allowed_members: Option<Vec<String>>,
 
     /// The most that `adoptionPolicy` of a contact may ask for. Left out, it is `IfIdentical`.
-    /// Example: `Never`.
+    /// Not acted upon by this version. Example: `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ADOPTION_POLICIES))]
     pub adoption: Option<String>,
 
     /// The most that is done for any contact: everything (`Full`), everything but deleting
-    /// (`NoDelete`), or nothing but looking (`ReportOnly`). Left out, it is `Full`.
-    /// Example: `ReportOnly`.
+    /// (`NoDelete`), or nothing but looking (`ReportOnly`). Left out, it is `Full`; the other two
+    /// are refused by this version. Example: `Full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = MANAGEMENTS))]
     pub management: Option<String>,
@@ -260,7 +260,7 @@ fn rules() -> Vec<Rule> {
 pub struct Credentials {
     /// The one place to look at: the operator's environment variables, the OIDC token of its
     /// service account (`RRSA`), the role of the node (`InstanceRole`), or a Secret.
-    /// Example: `Secret`.
+    /// RRSA and `InstanceRole` are refused by this version. Example: `Secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = SOURCES))]
     pub source: Option<String>,
@@ -268,7 +268,7 @@ pub struct Credentials {
     /// for temporary keys, `securityToken`. Example: `{name: alibaba-cloud}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// A role to take on with these keys. Example:
+    /// A role to take on with these keys. Refused by this version. Example:
     /// `{roleArn: "acs:ram::1234567890123456:role/contacts"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,

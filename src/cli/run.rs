@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
+use kube::config::KubeconfigError;
 use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::parse;
 use crate::clock::Clock;
 use crate::controller::{self, Environment, Readiness};
 use crate::plan::hash::HashKey;
@@ -73,8 +75,15 @@ pub struct Options {
 /// Runs the controller until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
+/// An allowed endpoint is no origin, the cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    // Here and not by clap, which would repeat a value with a password in it.
+    let mut origins = options.allow_endpoint.iter().filter(|origin| !origin.is_empty());
+    anyhow::ensure!(
+        origins.all(|origin| parse::is_origin(origin)),
+        "--allow-endpoint or MCO_ALLOW_ENDPOINT: write scheme, host and port only, such as \
+         http://127.0.0.1:8443, without user, path or query"
+    );
     telemetry::start(options.log_format, &options.log)
         .context("--log or MCO_LOG: write a level such as `info`, or `target=level`")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -101,7 +110,12 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     serve_health(options.health_addr, readiness.clone()).await?;
     let start = async {
         let config = cluster_config().await?;
-        let client = Client::try_from(config).context("no client for the cluster")?;
+        // What kube says may repeat keys, or what a login program has printed.
+        let client = Client::try_from(config).map_err(|_| {
+            anyhow!(
+                "the kubeconfig has no usable way to log in; check with `kubectl get namespaces`"
+            )
+        })?;
         let hash_key = hash_key(&client, &options.namespace).await?;
         anyhow::Ok((client, hash_key))
     };
@@ -140,9 +154,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
 /// The cluster, from `KUBECONFIG` or the service account.
 async fn cluster_config() -> anyhow::Result<Config> {
-    let mut config = Config::infer()
-        .await
-        .context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
+    let mut config = Config::infer().await.map_err(|error| why_no_cluster(&error))?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
     config.default_retry = false;
@@ -158,12 +170,44 @@ async fn cluster_config() -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// What to do when no cluster was found. Nothing of kube's own texts: a parser quotes the lines
+/// around a mistake, and tokens stand there.
+fn why_no_cluster(error: &dyn std::error::Error) -> anyhow::Error {
+    let none = "no cluster: set KUBECONFIG, or run in a pod with a service account";
+    match error.source().and_then(|source| source.downcast_ref::<KubeconfigError>()) {
+        None | Some(KubeconfigError::FindPath) => anyhow!(none),
+        Some(KubeconfigError::ReadConfig(error, path)) => {
+            anyhow!("{none} ({}: {})", path.display(), error.kind())
+        }
+        Some(KubeconfigError::Parse(_)) => anyhow!(
+            "KUBECONFIG cannot be read as a kubeconfig; check it with `kubectl config view`"
+        ),
+        Some(
+            KubeconfigError::CurrentContextNotSet
+            | KubeconfigError::LoadContext(_)
+            | KubeconfigError::LoadClusterOfContext(_)
+            | KubeconfigError::MissingClusterUrl,
+        ) => anyhow!(
+            "KUBECONFIG selects no cluster (current-context); check it with `kubectl config \
+             get-contexts`"
+        ),
+        Some(_) => anyhow!(
+            "KUBECONFIG holds something that cannot be used, such as an address, a certificate or \
+             a key; check it with `kubectl config view`"
+        ),
+    }
+}
+
 /// The key of the hashes, made if it is not there.
 async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let where_ = || format!("the Secret `{HASH_KEY_SECRET}` in the namespace `{namespace}`");
+    // Never the text of a refusal: a policy may quote the object, and the key with it.
+    let refused = |error: &kube::Error| anyhow!("{}: {}", where_(), controller::kind_of(error));
     for _ in 0..2 {
-        if let Some(secret) = secrets.get_opt(HASH_KEY_SECRET).await.with_context(where_)? {
+        if let Some(secret) =
+            secrets.get_opt(HASH_KEY_SECRET).await.map_err(|error| refused(&error))?
+        {
             let bytes = secret.data.unwrap_or_default().remove(HASH_KEY).map(|value| value.0);
             let bytes = bytes.and_then(|bytes| <[u8; HashKey::BYTES]>::try_from(bytes).ok());
             return bytes.map(HashKey::new).with_context(|| {
@@ -185,7 +229,7 @@ async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
             Ok(_) => {}
             // Somebody else was faster: theirs is read.
             Err(kube::Error::Api(refusal)) if refusal.code == 409 => {}
-            Err(error) => return Err(error).with_context(where_),
+            Err(error) => return Err(refused(&error)),
         }
     }
     anyhow::bail!("{}: it vanishes again and again", where_())

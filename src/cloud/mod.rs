@@ -39,6 +39,26 @@ pub struct Client {
     credentials: Credentials,
 }
 
+/// Whose certificates are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// Those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, and no others: whoever names them may
+    /// want nobody else to be trusted.
+    Named,
+    /// Those of the system; where there are none at all, as in an image made from scratch,
+    /// Mozilla's list, which is compiled in.
+    System,
+}
+
+impl Roots {
+    /// What the environment asks for, which `lookup` reads. An empty variable counts as not set.
+    #[must_use]
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let is_set = |name: &str| lookup(name).is_some_and(|path| !path.is_empty());
+        if is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR") { Self::Named } else { Self::System }
+    }
+}
+
 /// Time-outs of one call; only tests choose others than [`Limits::DEFAULT`].
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -70,29 +90,34 @@ impl Client {
 
     /// A client of that endpoint. Opens no connection.
     ///
-    /// Certificates are checked against the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// are followed); where there are none at all, as in an image made from scratch, against
-    /// Mozilla's list, which is compiled in.
-    ///
     /// An https endpoint is reached through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and
     /// `NO_PROXY` name: it carries a tunnel and sees only the host. An http endpoint is never
     /// reached through a proxy, which would read addresses and phone numbers.
     ///
     /// # Errors
     /// The endpoint is not the origin of an http or https server, or TLS could not be set up.
-    pub fn new(endpoint: Endpoint, credentials: Credentials) -> Result<Self, BuildError> {
-        Self::with_limits(&endpoint, credentials, Limits::DEFAULT)
+    pub fn new(
+        endpoint: Endpoint,
+        credentials: Credentials,
+        roots: Roots,
+    ) -> Result<Self, BuildError> {
+        Self::with_limits(&endpoint, credentials, roots, Limits::DEFAULT)
     }
 
     fn with_limits(
         endpoint: &Endpoint,
         credentials: Credentials,
+        roots: Roots,
         limits: Limits,
     ) -> Result<Self, BuildError> {
         let url = origin(endpoint).ok_or(BuildError::Endpoint)?;
         // A provider that is already installed is the same one: the program has only ring.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = builder(&url, limits).build().or_else(|_| {
+        let http = builder(&url, limits).build().or_else(|error| {
+            // Over http nobody's certificate is looked at.
+            if roots == Roots::Named && url.scheme() == "https" {
+                return Err(error);
+            }
             tracing::warn!("no usable system certificates: the compiled-in list is used");
             with_compiled_in_roots(builder(&url, limits))?.build()
         });
@@ -175,7 +200,10 @@ pub enum BuildError {
     #[error("the endpoint is not an origin such as https://host or https://host:port")]
     Endpoint,
     /// The container or the machine must be changed.
-    #[error("TLS could not be set up: neither the system's nor the compiled-in roots are usable")]
+    #[error(
+        "TLS could not be set up: no certificate can be used; check SSL_CERT_FILE and SSL_CERT_DIR \
+         of the operator's environment"
+    )]
     Tls,
 }
 

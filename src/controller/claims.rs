@@ -69,6 +69,14 @@ impl Claims {
         concerned
     }
 
+    /// Whether somebody has edited or deleted an object since it was taken in.
+    pub(super) fn has_other_spec(&self, uid: &Uid, claim: &Claim) -> bool {
+        let known = self.by_uid.get(uid);
+        known.is_none_or(|known| {
+            (known.generation, known.deleting) != (claim.generation, claim.deleting)
+        })
+    }
+
     /// Forgets an object that is gone, and what was set aside for it. Returns the objects that may
     /// be concerned.
     pub(super) fn remove(&mut self, uid: &Uid) -> Vec<Contact> {

@@ -12,6 +12,7 @@ use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::snapshot::Snapshot;
+use crate::domain::verdict::{Finding, Reason};
 use crate::plan::{AddFate, Step, Urgency, next_setback, record_after};
 
 /// What a step left behind.
@@ -20,6 +21,8 @@ pub(super) enum Left {
     LookAgain,
     /// Somebody else wrote the object meanwhile.
     Conflict,
+    /// The step cannot be taken, for a reason that the plan does not know.
+    Held(Finding),
     /// The directory takes no calls any more.
     Closed,
     /// The object is gone, or may go.
@@ -93,15 +96,45 @@ pub(super) async fn step(
             Written::Conflict => Ok(Left::Conflict),
         },
         Step::Relist => Ok(relist(world, judgement).await),
-        Step::Call(Call::DeleteMessageContact { .. }, _) if !world.definition_stands().await? => {
-            world.remember(&judgement.uid, |memory| memory.let_go = true);
-            Ok(Left::LookAgain)
+        Step::Call(planned @ Call::DeleteMessageContact { .. }, urgency) => {
+            match world.definition_stands().await {
+                Ok(true) => Ok(call(world, key, judgement, pass, planned, *urgency).await),
+                Ok(false) => {
+                    world.remember(&judgement.uid, |memory| memory.let_go = true);
+                    Ok(Left::LookAgain)
+                }
+                Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
+                    Ok(Left::Held(definition_unreadable()))
+                }
+                Err(error) => Err(error),
+            }
         }
         Step::Call(planned, urgency) => {
-            let outcome = send(world, key, judgement, pass, planned, *urgency).await;
-            Ok(after(world, judgement, pass, planned, outcome))
+            Ok(call(world, key, judgement, pass, planned, *urgency).await)
         }
     }
+}
+
+async fn call(
+    world: &Arc<World>,
+    key: &Contact,
+    judgement: &Judgement,
+    pass: &mut Pass,
+    planned: &Call,
+    urgency: Urgency,
+) -> Left {
+    let outcome = send(world, key, judgement, pass, planned, urgency).await;
+    after(world, judgement, pass, planned, outcome)
+}
+
+fn definition_unreadable() -> Finding {
+    Finding::unmet(
+        Reason::DeletionFailed,
+        "the operator may not read the definition of its own kind, and deletes nothing in the cloud \
+         without having looked whether the definition itself is being deleted; grant its service \
+         account `get` on the CustomResourceDefinition messagecontacts.message-contacts.dev, or set \
+         `deletionPolicy: Retain`",
+    )
 }
 
 async fn relist(world: &World, judgement: &Judgement) -> Left {
@@ -154,7 +187,18 @@ async fn send(
             unchanged.then(|| planned.clone())
         }
     };
-    directory.perform(priority, decide).await
+    if matches!(planned, Call::AddMessageContact(_)) {
+        // Whether it was sent must be known for certain; few wait here, and the lane asks again.
+        return directory.perform(priority, decide).await;
+    }
+    let changed = world.told_of_changes(&pass.uid);
+    let outcome = tokio::select! {
+        outcome = directory.perform(priority, decide) => outcome,
+        // What was not sent is not sent any more; what was sent is recorded by the directory.
+        () = changed.notified() => Outcome::Overtaken,
+    };
+    world.remember_if_known(&pass.uid, |memory| memory.waiting = None);
+    outcome
 }
 
 fn after(

@@ -1,6 +1,7 @@
 //! All reads: what one pass over an object is made from.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
@@ -9,14 +10,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::report::{Interrupted, within};
 use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
-use crate::directory::{Credentials, Directory, Registry};
+use crate::directory::Connection::Connecting;
+use crate::directory::{Credentials, Directory, Registry, Roots};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
     ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
@@ -41,6 +43,8 @@ pub struct World {
     pub hash_key: HashKey,
     /// The directories that are connected.
     pub registry: Registry,
+    /// No pass begins anything any more.
+    pub(super) stopping: AtomicBool,
     /// How many requests that change something in the cluster are made at once.
     pub(super) cluster_writes: Semaphore,
     pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -63,18 +67,21 @@ pub struct Environment {
     pub allow_list: Vec<String>,
     /// The keys in the environment: none, some, or why they are not usable.
     pub keys: Result<Option<AccessKeys>, String>,
+    /// Whose certificates are trusted.
+    pub roots: Roots,
 }
 
 impl Environment {
-    /// Reads keys as the vendor's tools do.
+    /// Reads keys as the vendor's tools do, and where certificates are as OpenSSL does.
     #[must_use]
     pub fn new(
         namespace: String,
         allow_list: Vec<String>,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
+        let roots = Roots::from_environment(&lookup);
         let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
-        Self { namespace, allow_list, keys }
+        Self { namespace, allow_list, keys, roots }
     }
 }
 
@@ -90,6 +97,8 @@ pub(super) struct Memory {
     pub(super) setback: Option<Setback>,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
+    /// Told when the object changes while its pass waits for something else.
+    pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
 }
@@ -111,8 +120,10 @@ pub(super) struct Judgement {
     pub(super) recorded: Recorded,
     pub(super) directory_name: String,
     pub(super) directory: Option<Directory>,
-    /// The directory was not listed yet since it was connected.
-    pub(super) unlisted: bool,
+    /// Nothing may be done for the object: it is not valid, not admitted, or suspended.
+    pub(super) blocked: bool,
+    /// The directory is being read for the first time since the operator started.
+    pub(super) settling: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
@@ -151,14 +162,34 @@ impl World {
     pub(super) fn index(&self, key: &Contact) -> Vec<Contact> {
         let mut claims = self.claims_mut();
         let Some(object) = self.object(key) else { return Vec::new() };
-        claims.set(&uid_of(&object), claim_of(&object))
+        let (uid, claim) = (uid_of(&object), claim_of(&object));
+        if claims.has_other_spec(&uid, &claim) {
+            self.nudge(&uid);
+        }
+        claims.set(&uid, claim)
     }
 
     /// Forgets an object that has left the store. Returns who may be concerned.
     pub(super) fn forget(&self, uid: &Uid) -> Vec<Contact> {
         let concerned = self.claims_mut().remove(uid);
+        self.nudge(uid);
         self.memory().remove(uid);
         concerned
+    }
+
+    /// Tells a pass that waits when somebody edits or deletes its object.
+    pub(super) fn told_of_changes(&self, uid: &Uid) -> Arc<Notify> {
+        let changed = Arc::new(Notify::new());
+        let waiting = Some(Arc::clone(&changed));
+        self.remember(uid, |memory| memory.waiting = waiting);
+        changed
+    }
+
+    /// A pass that waits looks again.
+    fn nudge(&self, uid: &Uid) {
+        if let Some(waiting) = self.memory().get(uid).and_then(|memory| memory.waiting.as_ref()) {
+            waiting.notify_one();
+        }
     }
 
     /// The object as it was last stored: what the watch brought, or our own newer write.
@@ -264,12 +295,14 @@ impl World {
                 }
             }
         };
+        let blocked = matches!(desired, Desired::Blocked(_));
         let name = plan::name_in_question(&recorded, &desired).cloned();
-        let mut unlisted = false;
+        let runtime = self.directory(&directory_name);
+        let mut settling = false;
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
-                unlisted = true;
+                settling = is_settling(runtime.as_ref(), directory_object.as_deref());
                 Connection::Closed(finding)
             }
             Ok((directory_id, snapshot)) => Connection::Open(View {
@@ -305,9 +338,10 @@ impl World {
         Some(Judgement {
             stored,
             recorded,
-            directory: self.directory(&directory_name),
+            directory: runtime,
             directory_name,
-            unlisted,
+            blocked,
+            settling,
             observed,
             plan,
             uid,
@@ -385,7 +419,10 @@ impl World {
             let is_older = age(&other) < age(object);
             match (intends(&theirs), intends(recorded)) {
                 (true, true) => is_older,
-                (true, false) => true,
+                // One that may not act settles its intent later; names are unique in any case.
+                (true, false) => {
+                    other.metadata.deletion_timestamp.is_some() || self.may_act(&other)
+                }
                 (false, true) => false,
                 (false, false) => is_older && self.may_act(&other),
             }
@@ -451,6 +488,18 @@ fn settled_generation(status: &MessageContactStatus) -> i64 {
     let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
     let settled = synced.filter(|condition| condition.status == "True");
     settled.and_then(|condition| condition.observed_generation).unwrap_or(-1)
+}
+
+/// Whether what was said of the directory's contacts before a restart still stands: it is only now
+/// being connected, and nothing has gone wrong with it yet.
+fn is_settling(runtime: Option<&Directory>, object: Option<&ResourceDirectory>) -> bool {
+    match runtime.map(Directory::health) {
+        Some(health) => health.connection == Connecting && !health.connected_once,
+        None => object.and_then(|object| object.status.as_ref()).is_some_and(|status| {
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+            ready.is_some_and(|ready| ready.status == "True")
+        }),
+    }
 }
 
 /// Why nothing can be asked of a directory.

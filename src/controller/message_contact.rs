@@ -1,9 +1,10 @@
 //! One pass over a `MessageContact`: gather, parse, plan, execute, report.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,6 +22,12 @@ const STEPS_MAX: u32 = 40;
 
 /// Pause after a pass that did not come to an end.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long an object waits for its turn to be created before its status says so.
+const WAITS_QUIETLY: SignedDuration = SignedDuration::from_secs(10);
+
+/// Pause while our definition cannot be read.
+const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Pause after somebody else has written the object at the same time.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
@@ -58,7 +65,7 @@ pub(super) async fn reconcile(
 
 async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Action, Interrupted> {
     for _ in 0..STEPS_MAX {
-        let Some(judgement) = judge(world, key, pass.carried.as_ref()) else {
+        let Some(mut judgement) = judge(world, key, pass.carried.as_ref()) else {
             return Ok(Action::await_change());
         };
         if judgement.uid != pass.uid {
@@ -70,7 +77,10 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
         if !adds {
             pass.creating = None;
         } else if pass.creating.is_none() {
-            pass.creating = Some(world.may_create(&judgement.directory_name).await);
+            await_turn(world, &judgement, pass).await?;
+            if world.stopping.load(Ordering::Acquire) {
+                return Ok(Action::await_change());
+            }
             continue;
         }
         let left = match &judgement.plan.step {
@@ -86,6 +96,11 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
         match left {
             Left::LookAgain => {}
             Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
+            Left::Held(finding) => {
+                judgement.plan.verdict.synced = finding;
+                let again = world.clock.now().saturating_add(DEFINITION_PAUSE).ok();
+                return report_and_rest(world, key, &judgement, pass, again).await;
+            }
             Left::Closed => return report_closed(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
@@ -95,6 +110,34 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
     }
     tracing::warn!(object = %key, "a pass took too many steps; it goes on in a moment");
     Ok(Action::requeue(PAUSE))
+}
+
+/// Waits until an intent may be open, or until the object changes. Whoever waits long says so.
+async fn await_turn(
+    world: &World,
+    judgement: &Judgement,
+    pass: &mut Pass,
+) -> Result<(), Interrupted> {
+    let changed = world.told_of_changes(&judgement.uid);
+    let patience = world.clock.now().saturating_add(WAITS_QUIETLY).unwrap_or(Timestamp::MAX);
+    let mut turn = std::pin::pin!(world.may_create(&judgement.directory_name));
+    let looks_again = tokio::select! {
+        biased;
+        turn = &mut turn => Some(Some(turn)),
+        () = changed.notified() => Some(None),
+        () = world.clock.sleep_until(patience) => None,
+    };
+    pass.creating = if let Some(turn) = looks_again {
+        turn
+    } else {
+        report::contact(world, judgement, &judgement.recorded, None).await?;
+        tokio::select! {
+            turn = &mut turn => Some(turn),
+            () = changed.notified() => None,
+        }
+    };
+    world.remember_if_known(&judgement.uid, |memory| memory.waiting = None);
+    Ok(())
 }
 
 fn judge(world: &World, key: &Contact, carried: Option<&Recorded>) -> Option<Judgement> {
@@ -124,9 +167,9 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     }
     world.remember_if_known(&pass.uid, |memory| memory.setback = None);
     let mut recorded = parse::recorded(&status);
-    if object.spec.suspend != Some(true)
-        && let Some(directory) = world.directory(parse::directory_name(&object.spec))
-    {
+    // Who may not act has no say in how the directory is called.
+    let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
+    if !blocked && let Some(directory) = world.directory(parse::directory_name(&object.spec)) {
         directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
@@ -150,7 +193,7 @@ async fn report_and_rest(
     pass: &mut Pass,
     recheck_at: Option<Timestamp>,
 ) -> Result<Action, Interrupted> {
-    if judgement.unlisted && report::says_in_sync(judgement) && pass.asked.is_none() {
+    if judgement.settling && report::says_in_sync(judgement) && pass.asked.is_none() {
         // After a restart nothing is known yet; what was true before is not taken back for that.
         return Ok(Action::await_change());
     }

@@ -19,4 +19,5 @@ mod shown;
 mod watches;
 
 pub use gather::{Environment, World};
+pub use report::kind_of;
 pub use watches::{Readiness, run};

@@ -209,16 +209,24 @@ pub(super) async fn directory(
     world: &World,
     object: &ResourceDirectory,
     facts: &status::DirectoryFacts<'_>,
-) -> Result<(), kube::Error> {
+) -> Result<Written, Interrupted> {
     let previous = object.status.clone().unwrap_or_default();
     let next = status::directory(&previous, facts, world.clock.now());
     if next == previous {
-        return Ok(());
+        return Ok(Written::Stored);
     }
     let api: Api<ResourceDirectory> = Api::all(world.client.clone());
-    let patch = status_patch(object, &previous, &next);
-    api.patch_status(&object.name_any(), &parameters(), &Patch::Merge(&patch)).await?;
-    Ok(())
+    let (name, patch) = (object.name_any(), status_patch(object, &previous, &next));
+    match write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await {
+        Ok(_) => Ok(Written::Stored),
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {
+            Ok(Written::Conflict)
+        }
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {
+            Ok(Written::Gone)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells people of something that happened. A failure to tell is logged, and nothing more: the
@@ -294,7 +302,8 @@ impl Happening {
 }
 
 /// What kind of failure it was, without any text of the other side.
-pub(super) fn kind_of(error: &kube::Error) -> String {
+#[must_use]
+pub fn kind_of(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(refusal) => format!("the apiserver answered {}", refusal.code),
         _ => "the apiserver could not be reached".to_owned(),

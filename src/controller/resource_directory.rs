@@ -11,7 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::gather::{World, not_followed};
-use super::report;
+use super::report::{self, Interrupted, Written, within};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Credentials, Directory, Health};
@@ -39,11 +39,6 @@ const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Pause after a pass that the apiserver interrupted.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// Why a pass could not be ended: the apiserver refused or did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", report::kind_of(.0))]
-pub(super) struct Interrupted(#[from] kube::Error);
 
 /// Connects one directory as its spec says, and reports whether it answers.
 pub(super) async fn reconcile(
@@ -85,13 +80,21 @@ pub(super) async fn reconcile(
         // Nobody is left to tell, or what is known is no longer the whole truth.
         return Ok(Action::await_change());
     }
-    match report(&world, &object, &ready, directory.as_ref()).await {
-        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+    match report(&world, &object, &ready, directory.as_ref()).await? {
+        Written::Stored => {}
+        Written::Conflict => {
             let at = world.clock.now().saturating_add(CONFLICT_PAUSE).ok();
             world.directory_waker.wake_at(key, at);
             return Ok(Action::await_change());
         }
-        reported => reported?,
+        Written::Gone => return Ok(Action::await_change()),
+    }
+    if ready_reason(&object) != Some(ready.reason.as_str()) {
+        // What its contacts say depends on it.
+        let contacts = world.claims().of_directory(&name);
+        for contact in contacts {
+            world.contact_waker.wake(contact);
+        }
     }
     let now = world.clock.now();
     let pause = secret_read_pause(object.status.as_ref(), &ready, now);
@@ -108,12 +111,18 @@ pub(super) fn interrupted(
     Action::requeue(PAUSE)
 }
 
+fn ready_reason(object: &ResourceDirectory) -> Option<&str> {
+    let conditions = &object.status.as_ref()?.conditions;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some(ready.reason.as_str())
+}
+
 /// The runtime of the directory, started or reconfigured; or why it cannot be.
 async fn connect(
     world: &World,
     name: &str,
     desired: &DesiredDirectory,
-) -> Result<Result<Directory, Finding>, kube::Error> {
+) -> Result<Result<Directory, Finding>, Interrupted> {
     let keys = match keys(world, name, &desired.credentials).await? {
         Ok(keys) => keys,
         Err(finding) => return Ok(Err(finding)),
@@ -122,6 +131,7 @@ async fn connect(
         endpoint: desired.endpoint.clone(),
         credentials: Credentials::fixed(keys),
         pin: desired.pin.clone(),
+        roots: world.environment.roots,
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };
@@ -135,7 +145,7 @@ async fn keys(
     world: &World,
     directory: &str,
     source: &CredentialSource,
-) -> Result<Result<AccessKeys, Finding>, kube::Error> {
+) -> Result<Result<AccessKeys, Finding>, Interrupted> {
     match source {
         CredentialSource::Ambient | CredentialSource::Environment => {
             Ok(match &world.environment.keys {
@@ -152,9 +162,9 @@ async fn keys(
         CredentialSource::Secret { name } => {
             let namespace = &world.environment.namespace;
             let api: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
-            let found = match api.get_opt(name).await {
+            let found = match within(api.get_opt(name)).await {
                 Ok(found) => found,
-                Err(kube::Error::Api(refusal)) if refusal.code == 403 => {
+                Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
                     return Ok(Err(Finding::unmet(
                         Reason::Forbidden,
                         format!(
@@ -170,8 +180,7 @@ async fn keys(
                         Reason::Unreachable,
                         format!(
                             "the Secret `{name}` in the namespace `{namespace}` could not be read: \
-                             {}; it is tried again",
-                            report::kind_of(&error)
+                             {error}; it is tried again"
                         ),
                     )));
                 }
@@ -323,7 +332,7 @@ async fn report(
     object: &ResourceDirectory,
     ready: &Finding,
     directory: Option<&Directory>,
-) -> Result<(), kube::Error> {
+) -> Result<Written, Interrupted> {
     let known = directory.map(|directory| {
         directory.with_snapshot(|snapshot| {
             let listed = snapshot.lists().last.is_some();

@@ -73,6 +73,7 @@ pub async fn run(
         contacts: contacts.clone(),
         directories: directories.clone(),
         namespaces: namespaces.clone(),
+        stopping: AtomicBool::new(false),
         cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
         creates: Mutex::default(),
         started_at,
@@ -182,6 +183,7 @@ async fn walk(
         _ = &mut passes => {}
         () = shutdown => {
             tracing::info!("stopping: calls in flight are awaited, no other begins");
+            world.stopping.store(true, Ordering::Release);
             world.contact_waker.close();
             world.directory_waker.close();
             // Jobs that wait in a lane are told, so that the passes come to their end.
@@ -390,6 +392,7 @@ mod tests {
             contacts,
             directories: store().0,
             namespaces: store().0,
+            stopping: AtomicBool::new(false),
             cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
             creates: Mutex::default(),
             claims: RwLock::default(),

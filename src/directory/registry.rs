@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::worker::{Command, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
-use crate::cloud::{BuildError, Client, Credentials};
+use crate::cloud::{BuildError, Client, Credentials, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
@@ -25,6 +25,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// The only directory that may be worked on; `None`: whichever the keys reach.
     pub pin: Option<DirectoryId>,
+    /// Whose certificates are trusted.
+    pub roots: Roots,
     /// Wait between two lists.
     pub poll_interval: SignedDuration,
     /// Calls per second that are never exceeded; at least 1.
@@ -94,7 +96,8 @@ impl Registry {
             return Ok(entry.directory.clone());
         }
 
-        let client = Client::new(config.endpoint.clone(), config.credentials.clone())?;
+        let client =
+            Client::new(config.endpoint.clone(), config.credentials.clone(), config.roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
         let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
         let shared = Arc::new(shared);
@@ -154,7 +157,8 @@ impl Entry {
         let elsewhere = self.config.endpoint != config.endpoint;
         let reconnect = elsewhere || self.config.credentials != config.credentials;
         let client = if reconnect {
-            Some(Client::new(config.endpoint.clone(), config.credentials.clone())?)
+            let Config { endpoint, credentials, roots, .. } = config.clone();
+            Some(Client::new(endpoint, credentials, roots)?)
         } else {
             None
         };

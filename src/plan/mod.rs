@@ -309,7 +309,7 @@ fn urgency(input: &Input<'_>) -> Urgency {
 fn verdict(input: &Input<'_>, synced: Finding) -> Verdict {
     let channel = |what: &str| {
         if synced.status == Status::True {
-            Finding::unmet(
+            Finding::unknown(
                 Reason::VerificationPending,
                 format!(
                     "whether the {what} was confirmed is not tracked by this version; verify it \

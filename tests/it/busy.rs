@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use directory_simulator::Options;
 use directory_simulator::switches::Overlap;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::stand::{Stand, condition_of};
+use crate::stand::{PATIENCE, Stand, condition_of};
 
 const REFUSED: &str = "ConcurrentCallNotSupported";
 
@@ -171,4 +171,37 @@ async fn a_batch_gets_through_a_directory_that_is_held_a_third_of_the_time() {
     assert!(refused * 4 <= BATCH as u64, "{refused} refusals for {BATCH} contacts");
     let directory = stand.ask_directory().await;
     assert_eq!(condition_of(&directory, "Throttled"), Value::Null);
+}
+
+/// Only a few creations are begun at once; the others waited with their eyes shut.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_waits_to_be_created_can_be_deleted_meanwhile() {
+    let stand = Stand::new().await;
+    stand.simulator.hold();
+    let names = ["Queyi", "Queer", "Quesan", "Quesi", "Quewu", "Queliu", "Queqi", "Queba"];
+    for (number, name) in names.iter().enumerate() {
+        stand.apply(&format!("queued-{number}"), name, json!({})).await;
+    }
+    let refused = |it: &directory_simulator::Simulator| {
+        (it.counts().ended("ConcurrentCallNotSupported") > 0).then_some(())
+    };
+    stand.cloud("the directory is held", refused).await;
+    for number in 0..8 {
+        stand.delete(&format!("queued-{number}")).await;
+    }
+    // Half of them had not begun, and go although nothing can be done in the directory.
+    let contacts = stand.contacts();
+    cluster::wait_for(PATIENCE, "those that wait are gone", || async {
+        let left = contacts.list(&ListParams::default()).await.map_err(|it| it.to_string())?;
+        let left = left.items.len();
+        if left <= 4 { Ok(()) } else { Err(format!("{left} are left")) }
+    })
+    .await
+    .unwrap();
+    assert!(stand.simulator.state().contacts.is_empty());
+    stand.simulator.release();
+    for number in 0..8 {
+        stand.is_gone(&format!("queued-{number}")).await;
+    }
+    assert!(stand.simulator.state().contacts.is_empty());
 }

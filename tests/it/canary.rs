@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use axum::http::{Method, StatusCode};
 use cluster::{By, Cluster};
 use directory_simulator::{
     ACCESS_KEY_ID, ACCESS_KEY_SECRET, ContactChange, DeletionPlan, FailReason, Fault, FaultKind,
@@ -22,6 +23,7 @@ use message_contact_operator::api::REQUESTED_AT;
 use serde_json::{Value, json};
 
 use crate::privacy;
+use crate::process;
 use crate::stand::{self, OPERATOR_NAMESPACE, PATIENCE, Stand, condition_of};
 
 /// An answer that the operator reads as JSON and that is made to be shown.
@@ -351,6 +353,73 @@ async fn the_program_at_log_level_trace_shows_nothing_private() {
     for name in ["Pelorine", "Yastredo"] {
         assert_eq!(privacy::find_word(&log, name), None);
     }
+}
+
+/// What kube says of a kubeconfig quotes the lines around a mistake.
+#[test]
+fn a_broken_kubeconfig_shows_no_token() {
+    let token = "CanaryTokenOfAKubeconfig";
+    let with = |user: &str, rest: &str| {
+        format!("apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {{{user}}}\n{rest}\n")
+    };
+    let clusters = "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\n\
+                    contexts: [{name: a, context: {cluster: a, user: a}}]\ncurrent-context: a";
+    let plain = format!("token: {token}, password: {token}");
+    let certificate = format!("client-certificate-data: {token}, client-key-data: '%{token}'");
+    let program = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+         interactiveMode: Never, args: ['-c', 'echo {token}; echo {token} >&2; exit 1']}}"
+    );
+    let cases = [
+        (with(&plain, "  token: ["), "cannot be read as a kubeconfig"),
+        (with(&plain, &format!("clusters: {token}")), "cannot be read as a kubeconfig"),
+        (with(&plain, ""), "selects no cluster"),
+        (with(&plain, &format!("current-context: {token}")), "selects no cluster"),
+        (with(&certificate, clusters), "no usable way to log in"),
+        (with(&program, clusters), "no usable way to log in"),
+    ];
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("canary-{}.kubeconfig", std::process::id()));
+    for (content, expected) in cases {
+        fs::write(&path, &content).unwrap();
+        let paths = std::env::var("PATH").unwrap();
+        let variables = [("KUBECONFIG", path.to_str().unwrap()), ("PATH", &paths)];
+        let arguments = ["run", "--log", "trace", "--health-addr", "127.0.0.1:0"];
+        let output = process::run(&arguments, &variables);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{content}\n{said}");
+        assert_eq!(privacy::find(&said, token), None, "{content}");
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+/// A refusal of the Secret with the key of the hashes may quote the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_hash_key_is_not_shown() {
+    let quoted = "CanaryOfAQuotedHashKey";
+    let answer = move |method: Method| async move {
+        let (code, reason) =
+            if method == Method::GET { (404, "NotFound") } else { (422, "Invalid") };
+        let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {},
+            "status": "Failure", "message": quoted, "reason": reason, "code": code });
+        let code = StatusCode::from_u16(code).unwrap();
+        (code, [("Content-Type", "application/json")], status.to_string())
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let path = process::kubeconfig(&server);
+    let output = tokio::task::spawn_blocking(move || {
+        let arguments = ["run", "--log", "trace", "--health-addr", "127.0.0.1:0"];
+        let output = process::run(&arguments, &[("KUBECONFIG", path.to_str().unwrap())]);
+        fs::remove_file(&path).unwrap();
+        output
+    });
+    let output = output.await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("the apiserver answered 422"), "{said}");
+    assert_eq!(privacy::find(&said, quoted), None);
 }
 
 /// Ends the program also when the story fails.

@@ -51,7 +51,7 @@ pub struct Private {
 #[derive(Debug, Default)]
 struct Values {
     /// Shown nowhere.
-    values: BTreeSet<String>,
+    secrets: BTreeSet<String>,
     /// Shown nowhere; of contacts.
     of_contacts: BTreeSet<String>,
     /// Names of contacts: shown in fields of the status that are made for them.
@@ -72,7 +72,7 @@ impl Private {
 
     /// An address, a number, a secret or a token that is used from now on.
     pub fn add(&self, value: &str) {
-        self.values().values.insert(value.to_owned());
+        self.values().secrets.insert(value.to_owned());
     }
 
     /// What is private in the manifest of a contact.
@@ -94,8 +94,8 @@ impl Private {
 
     /// The parts of a text that show a private value, for a person to look at.
     pub fn shown_in(&self, text: &str) -> Vec<String> {
-        let Values { values, of_contacts, .. } = &*self.values();
-        values.iter().chain(some(of_contacts)).filter_map(|value| find(text, value)).collect()
+        let Values { secrets, of_contacts, .. } = &*self.values();
+        secrets.iter().chain(some(of_contacts)).filter_map(|value| find(text, value)).collect()
     }
 
     /// The parts of a text that show a contact's name.

@@ -14,9 +14,9 @@ use crate::stand::{self, PATIENCE, Stand};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
+    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
     privacy::listen();
     // An operator of its own, on a clock that is moved from poll to poll.
-    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
     let start = || Cluster::start(cluster::Options::default());
     let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
     stand::prepare(cluster).await;

@@ -186,6 +186,14 @@ fn a_start_that_cannot_work_says_why() {
     check(&["run", "--log", "a=b=c"], &nowhere, 1, &["--log", "MCO_LOG", "info"]);
     check(&["run"], &[("MCO_LOG_FORMAT", "xml")], 2, &["xml", "text", "json"]);
     check(&["sprint"], &nowhere, 2, &["sprint"]);
+    // A password in the value is not repeated.
+    let origin = "https://user:Canary@directory.example.com/path?x";
+    let refused = run(&["run", "--allow-endpoint", origin], &nowhere);
+    assert!(!String::from_utf8_lossy(&refused.stderr).contains("Canary"));
+    check(&["run", "--allow-endpoint", origin], &nowhere, 1, &["--allow-endpoint", "without user"]);
+    check(&["run"], &[("MCO_ALLOW_ENDPOINT", origin)], 1, &["MCO_ALLOW_ENDPOINT"]);
+    let none = [("MCO_ALLOW_ENDPOINT", ""), nowhere[0]];
+    check(&health, &none, 1, &["no cluster"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(&["run", "--health-addr", &address], &nowhere, 1, &["--health-addr", &address]);

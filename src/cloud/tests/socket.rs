@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{add, keys, list, send_mail};
 use crate::cloud::credentials::Credentials;
-use crate::cloud::{BuildError, Client, Limits};
+use crate::cloud::{BuildError, Client, Limits, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::call::{Call, CallError, FailureClass, Page, Reply};
 use crate::domain::contact::ContactId;
@@ -128,7 +128,7 @@ fn client(endpoint: &Endpoint) -> Client {
 }
 
 fn limited(endpoint: &Endpoint, limits: Limits) -> Client {
-    Client::with_limits(endpoint, Credentials::fixed(keys()), limits).unwrap()
+    Client::with_limits(endpoint, Credentials::fixed(keys()), Roots::System, limits).unwrap()
 }
 
 async fn send(client: &Client, call: &Call) -> Result<Reply, CallError> {
@@ -333,7 +333,8 @@ async fn a_trace_has_one_line_per_call_and_nothing_private() {
 fn only_an_origin_makes_a_client_and_the_client_shows_nothing() {
     let build = |text: &str| {
         let endpoint = Endpoint::allowed(text, &[text.to_owned()]).unwrap();
-        Client::new(endpoint, Credentials::fixed(keys())).map(|client| format!("{client:?}"))
+        let client = Client::new(endpoint, Credentials::fixed(keys()), Roots::System);
+        client.map(|client| format!("{client:?}"))
     };
     assert_eq!(build("https://resourcedirectory.aliyuncs.com"), Ok("Client { .. }".to_owned()));
     assert_eq!(build("http://127.0.0.1:7788/"), Ok("Client { .. }".to_owned()));
@@ -351,16 +352,49 @@ fn only_an_origin_makes_a_client_and_the_client_shows_nothing() {
     }
 }
 
-/// Runs the test above in a process that finds no certificate of the system.
-#[test]
-fn a_client_is_made_where_the_system_has_no_certificates() {
-    let other = "cloud::tests::socket::only_an_origin_makes_a_client_and_the_client_shows_nothing";
+/// Runs that test in a process that finds no certificate of the system.
+fn passes_without_certificates(other: &str) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", other])
+        .args(["--exact", other, "--include-ignored"])
         .env("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .env("SSL_CERT_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+#[test]
+fn a_client_is_made_where_the_system_has_no_certificates() {
+    passes_without_certificates(
+        "cloud::tests::socket::only_an_origin_makes_a_client_and_the_client_shows_nothing",
+    );
+}
+
+/// Named certificates that cannot be used are not replaced by others.
+#[test]
+fn no_client_is_made_where_the_named_certificates_cannot_be_used() {
+    passes_without_certificates("cloud::tests::socket::named_certificates_are_not_replaced");
+}
+
+#[test]
+#[ignore = "runs in a process without certificates, started by the test above"]
+fn named_certificates_are_not_replaced() {
+    let build = |text: &str| {
+        let endpoint = Endpoint::allowed(text, &[text.to_owned()]).unwrap();
+        Client::new(endpoint, Credentials::fixed(keys()), Roots::Named).map(|_| ())
+    };
+    assert_eq!(build("https://resourcedirectory.aliyuncs.com"), Err(BuildError::Tls));
+    assert_eq!(build("http://127.0.0.1:7788"), Ok(()));
+}
+
+#[test]
+fn certificates_that_the_environment_names_are_the_only_ones() {
+    let roots = |name: &str, value: &str| {
+        Roots::from_environment(|asked| (asked == name).then(|| value.to_owned()))
+    };
+    assert_eq!(roots("SSL_CERT_FILE", "/certificates.pem"), Roots::Named);
+    assert_eq!(roots("SSL_CERT_DIR", "/certificates"), Roots::Named);
+    assert_eq!(roots("SSL_CERT_FILE", ""), Roots::System);
+    assert_eq!(roots("OTHER", "/certificates"), Roots::System);
 }
