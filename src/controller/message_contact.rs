@@ -23,8 +23,9 @@ const STEPS_MAX: u32 = 40;
 /// Pause after a pass that did not come to an end.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How long an object waits for its turn to be created before its status says so.
-const WAITS_QUIETLY: SignedDuration = SignedDuration::from_secs(10);
+/// How long an object waits for its turn to be created before its status says so: long enough for a
+/// backlog of a thousand at the default rate to cost no write more.
+const WAITS_QUIETLY: SignedDuration = SignedDuration::from_mins(2);
 
 /// Pause while our definition cannot be read.
 const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);

@@ -130,8 +130,8 @@ async fn connect(
     let config = Config {
         endpoint: desired.endpoint.clone(),
         credentials: Credentials::fixed(keys),
-        pin: desired.pin.clone(),
         roots: world.environment.roots,
+        pin: desired.pin.clone(),
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };

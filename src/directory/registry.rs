@@ -23,10 +23,10 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// Where the keys come from.
     pub credentials: Credentials,
-    /// The only directory that may be worked on; `None`: whichever the keys reach.
-    pub pin: Option<DirectoryId>,
     /// Whose certificates are trusted.
     pub roots: Roots,
+    /// The only directory that may be worked on; `None`: whichever the keys reach.
+    pub pin: Option<DirectoryId>,
     /// Wait between two lists.
     pub poll_interval: SignedDuration,
     /// Calls per second that are never exceeded; at least 1.
