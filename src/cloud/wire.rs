@@ -405,6 +405,11 @@ fn is_blockers_account(id: &str) -> bool {
     is_account(id) && id.len() > 15
 }
 
+fn is_folder(id: &str) -> bool {
+    (1..=WORD_CHARS_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 fn is_account(id: &str) -> bool {
     (1..=ACCOUNT_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -442,9 +447,10 @@ impl WireDirectory {
         let Self { directory, root_folder, management_account } = self;
         let directory = directory.filter(|id| DirectoryId::is_formed(id)).ok_or(Unreadable)?;
         let account = management_account.filter(|id| is_account(id)).ok_or(Unreadable)?;
+        let folder = root_folder.filter(|id| is_folder(id)).ok_or(Unreadable)?;
         Ok(DirectoryIdentity {
             directory_id: DirectoryId(directory),
-            root_folder_id: MemberId(essential(root_folder)?),
+            root_folder_id: MemberId(folder),
             management_account_id: AccountId(account),
         })
     }
