@@ -503,7 +503,7 @@ pub struct MessageContactStatus {
 /// Most entries of `status.drift`.
 pub(super) const DRIFT_MAX: usize = 16;
 /// Most times of `status.drift[].reverts`.
-const REVERTS_MAX: usize = 5;
+pub(super) const REVERTS_MAX: usize = 5;
 /// Most entries of a list that the cloud made.
 pub(super) const OBSERVED_LIST_MAX: usize = 100;
 /// Most characters of one side of a difference.
@@ -646,10 +646,20 @@ pub struct ChannelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub target: Option<String>,
-    /// What shows that the value was confirmed since it was last written. Example: `SeenPending`.
+    /// What shows, once the value no longer waits, that it was confirmed since it was last written:
+    /// `SeenPending`, `SendAnswered`, `NothingPending` or `Active`. Example: `SeenPending`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub evidence: Option<String>,
+    /// A keyed hash of the value that was last known to be confirmed. Example: `5f2b9c`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub verified_target: Option<String>,
+    /// The value that waits for its owner while another one is in force, masked.
+    /// Example: `n***@example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub waiting: Option<String>,
 }
 
 /// The cloud's answer that stopped an object.

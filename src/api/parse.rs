@@ -7,9 +7,10 @@ use std::fmt;
 use jiff::SignedDuration;
 
 use super::message_contact::{
-    ADOPTION_POLICIES, DELETION_POLICIES, EMAIL_MISSING, EMAIL_TWICE, MAX_SENDS, MEMBERS_ADVICE,
-    MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec, MessageContactStatus, PHONE_TWICE, READY_WHENS,
-    RECONCILE_POLICIES, SENDS, Verification,
+    ADOPTION_POLICIES, ChannelStatus, DELETION_POLICIES, DriftStatus, EMAIL_MISSING, EMAIL_TWICE,
+    MAX_SENDS, MEMBERS_ADVICE, MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec,
+    MessageContactStatus, PHONE_TWICE, READY_WHENS, RECONCILE_POLICIES, SENDS, Verification,
+    VerificationStatus,
 };
 use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
@@ -21,19 +22,20 @@ use super::schema::{DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_A
 use crate::domain::access::{Endpoint, NotAllowed};
 use crate::domain::channel::{EmailAddress, Malformed, PhoneNumber};
 use crate::domain::contact::{
-    ContactId, ContactName, Creation, DesiredContact, DirectoryId, LastError, LastWrite, MemberId,
-    MessageType, Mode, ReadyWhen, Recorded, Removal, Title,
+    Adoption, ContactId, ContactName, Creation, DesiredContact, Difference, DirectoryId, Field,
+    LastError, LastWrite, MemberId, MessageType, Mode, ReadyWhen, Recorded, Removal, Revert, Title,
 };
 use crate::domain::directory::{
-    CredentialSource, DesiredDirectory, LabelExpression, LabelOperator, LabelSelector,
+    CredentialSource, DesiredDirectory, LabelExpression, LabelOperator, LabelSelector, Management,
     NamespaceRule,
 };
 use crate::domain::verdict::Reason;
+use crate::domain::verification::{
+    self, ChannelRecord, ChannelState, Evidence, VerificationPolicy,
+};
 
 /// The directory of a contact that names none.
 const DEFAULT_DIRECTORY: &str = "default";
-/// Shortest `verification.resendAfter`.
-const RESEND_AFTER_MIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why a spec was refused: where, and what to write instead. Never holds the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +73,6 @@ pub fn contact(spec: &MessageContactSpec) -> Result<DesiredContact, Problem> {
         return Err(Problem::at("directoryRef.name", OBJECT_NAME_ADVICE));
     }
     one_of("deletionPolicy", spec.deletion_policy.as_deref(), &DELETION_POLICIES)?;
-    not_followed_yet(spec)?;
     let mode = one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?;
     let ready_when = one_of("readyWhen", spec.ready_when.as_deref(), &READY_WHENS)?;
     Ok(DesiredContact {
@@ -82,6 +83,8 @@ pub fn contact(spec: &MessageContactSpec) -> Result<DesiredContact, Problem> {
         message_types: message_types(&spec.message_types)?,
         members: members(spec.members.as_deref())?,
         mode: if mode == Some("ReportOnly") { Mode::ReportOnly } else { Mode::Enforce },
+        adoption: adoption("adoptionPolicy", spec.adoption_policy.as_deref())?,
+        verification: verification(spec.verification.as_ref())?,
         ready_when: match ready_when {
             Some("Synced") => ReadyWhen::Synced,
             _ => ReadyWhen::Verified,
@@ -122,7 +125,40 @@ pub fn recorded(status: &MessageContactStatus) -> Recorded {
             action: error.action.clone(),
             generation: error.generation,
         }),
+        verification: status.verification.as_ref().map(recorded_verification).unwrap_or_default(),
+        reverts: status.drift.iter().filter_map(recorded_revert).collect(),
     }
+}
+
+fn recorded_verification(status: &VerificationStatus) -> verification::Verification {
+    let channel = |channel: &ChannelStatus| {
+        Some(ChannelRecord {
+            target: channel.target.clone()?,
+            // A word that this version does not know owes nothing before the next slot.
+            state: ChannelState::from_word(&channel.state).unwrap_or(ChannelState::Sent),
+            sends: u32::try_from(channel.sends.max(0)).unwrap_or(u32::MAX),
+            last_sent: channel.last_sent_time.as_ref().map(|time| time.0),
+            evidence: channel.evidence.as_deref().and_then(Evidence::from_word),
+            verified_target: channel.verified_target.clone(),
+        })
+    };
+    let VerificationStatus { email, phone } = status;
+    let (email, phone) = (email.as_ref().and_then(channel), phone.as_ref().and_then(channel));
+    verification::Verification { email, phone }
+}
+
+fn recorded_revert(status: &DriftStatus) -> Option<Revert> {
+    let field = Field::from_word(&status.field).filter(|_| !status.reverts.is_empty())?;
+    let (desired, observed) = (status.desired.reveal(), status.observed.reveal());
+    Some(Revert {
+        difference: Difference {
+            field,
+            desired: desired.to_owned(),
+            observed: observed.to_owned(),
+        },
+        since: status.since.0,
+        times: status.reverts.iter().map(|time| time.0).collect(),
+    })
 }
 
 /// The ResourceDirectory that a contact lives in.
@@ -212,7 +248,6 @@ pub fn directory(
     if !matches!(spec.management.as_deref(), None | Some("Full")) {
         return Err(not_yet("management", "leave it out, or suspend the directory"));
     }
-    one_of("adoption", spec.adoption.as_deref(), &ADOPTION_POLICIES)?;
     let pin = spec.directory_id.as_deref();
     if pin.is_some_and(|id| !DirectoryId::is_formed(id)) {
         return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
@@ -236,6 +271,9 @@ pub fn directory(
         pin: pin.map(DirectoryId::from),
         credentials: credentials(spec.credentials.as_ref())?,
         namespaces: namespaces(spec.namespaces.as_ref())?,
+        allowed_members: allowed_members(spec.allowed_members.as_deref())?,
+        adoption: adoption("adoption", spec.adoption.as_deref())?,
+        management: Management::Full,
         poll_interval,
         requests_per_second,
         suspended: spec.suspend.unwrap_or(false),
@@ -270,44 +308,58 @@ fn one_of<'a>(
 }
 
 fn members(ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem> {
-    let Some(ids) = ids else { return Ok(None) };
-    if ids.len() > MEMBERS_MAX {
+    if ids.is_some_and(|ids| ids.len() > MEMBERS_MAX) {
         return Err(Problem::at("members", "write at most 50 ids"));
     }
+    member_ids("members", ids)
+}
+
+fn allowed_members(ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem> {
+    member_ids("allowedMembers", ids)
+}
+
+fn member_ids(field: &str, ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem> {
+    let Some(ids) = ids else { return Ok(None) };
     let is_id = |id: &String| {
         id.len() <= ID_CHARS_MAX
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
     };
     if !ids.iter().all(is_id) {
-        return Err(Problem::at("members", MEMBERS_ADVICE));
+        return Err(Problem::at(field, MEMBERS_ADVICE));
     }
     let members: BTreeSet<_> = ids.iter().map(|id| MemberId::from(id.as_str())).collect();
     if members.len() < ids.len() {
-        return Err(Problem::at("members", MEMBERS_TWICE));
+        return Err(Problem::at(field, MEMBERS_TWICE));
     }
     Ok(Some(members))
 }
 
-/// Checks the fields whose behaviour comes in a later version, so that what is accepted now is
-/// acceptable then.
-fn not_followed_yet(spec: &MessageContactSpec) -> Result<(), Problem> {
-    one_of("adoptionPolicy", spec.adoption_policy.as_deref(), &ADOPTION_POLICIES)?;
-    let Some(Verification { send, resend_after, max_sends }) = &spec.verification else {
-        return Ok(());
-    };
-    one_of("verification.send", send.as_deref(), &SENDS)?;
+fn adoption(field: &str, word: Option<&str>) -> Result<Adoption, Problem> {
+    Ok(match one_of(field, word, &ADOPTION_POLICIES)? {
+        Some("Always") => Adoption::Always,
+        Some("Never") => Adoption::Never,
+        _ => Adoption::IfIdentical,
+    })
+}
+
+fn verification(spec: Option<&Verification>) -> Result<VerificationPolicy, Problem> {
+    let mut policy = VerificationPolicy::default();
+    let Some(Verification { send, resend_after, max_sends }) = spec else { return Ok(policy) };
+    policy.send = one_of("verification.send", send.as_deref(), &SENDS)? != Some("Never");
     if let Some(text) = resend_after {
         let at = |message: &str| Problem::at("verification.resendAfter", message);
-        let wait = duration(text).ok_or_else(|| at(DURATION_ADVICE))?;
-        if wait < RESEND_AFTER_MIN {
+        policy.resend_after = duration(text).ok_or_else(|| at(DURATION_ADVICE))?;
+        if policy.resend_after < VerificationPolicy::RESEND_AFTER_MIN {
             return Err(at("write a duration of at least 10m"));
         }
     }
-    if max_sends.is_some_and(|sends| !MAX_SENDS.contains(&sends)) {
-        return Err(Problem::at("verification.maxSends", "write a number from 1 to 20"));
+    if let Some(given) = *max_sends {
+        let sends = u32::try_from(given).ok().filter(|_| MAX_SENDS.contains(&given));
+        policy.max_sends = sends
+            .ok_or_else(|| Problem::at("verification.maxSends", "write a number from 1 to 20"))?;
     }
-    Ok(())
+    Ok(policy)
 }
 
 fn title(word: &str) -> Result<Title, Problem> {

@@ -1,12 +1,13 @@
 //! From what is known to a status: pure, and the same input gives the same status. Nothing in a
 //! status ticks while nothing happens.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::message_contact::{
-    CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus, LastWriteStatus,
-    MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private,
+    ChannelStatus, CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus,
+    LastWriteStatus, MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private, REVERTS_MAX,
+    VerificationStatus,
 };
 use super::parse::echo;
 use super::resource_directory::{
@@ -15,9 +16,12 @@ use super::resource_directory::{
 use super::schema::{ID_CHARS_MAX, MESSAGE_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX};
 use crate::domain::call::DirectoryIdentity;
 use crate::domain::contact::{
-    ContactId, ContactName, Difference, MemberId, ObservedContact, Recorded,
+    ContactId, ContactName, Difference, MemberId, ObservedContact, Recorded, Revert,
 };
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+use crate::domain::verification::{
+    ChannelOutlook, ChannelRecord, Outlook, Verification, whole_second,
+};
 
 /// Everything that the status of a contact is made from, beside the previous status.
 #[derive(Debug, Clone, Copy)]
@@ -33,11 +37,15 @@ pub struct Facts<'a> {
     pub observed: Option<&'a ObservedContact>,
     /// What differs, in the order in which it is shown.
     pub differences: &'a [Difference],
+    /// What is to be seen of the channels.
+    pub outlook: &'a Outlook,
     /// What is said about the contact.
     pub verdict: &'a Verdict,
     /// The text of the annotation that asked for a reconcile, if there is one: it counts as
     /// handled. `None` keeps what was handled before.
     pub handled_requested_at: Option<&'a str>,
+    /// The same of the annotation that asked for one more verification message.
+    pub handled_resend_at: Option<&'a str>,
 }
 
 /// The status of a contact.
@@ -53,10 +61,20 @@ pub fn contact(
         recorded,
         observed,
         differences,
+        outlook,
         verdict,
         handled_requested_at,
+        handled_resend_at,
     } = *facts;
-    let Recorded { directory_id, contact_id, creation, last_write, last_error } = recorded;
+    let Recorded {
+        directory_id,
+        contact_id,
+        creation,
+        last_write,
+        last_error,
+        verification,
+        reverts,
+    } = recorded;
     let contact_id = contact_id.as_ref().map(|id| cut(id.as_str(), ID_CHARS_MAX));
     let unseen = observed.is_none() || is_suspended(verdict);
     let unseen_but_held = unseen && contact_id.is_some() && contact_id == previous.contact_id;
@@ -66,7 +84,10 @@ pub fn contact(
             handled_requested_at,
             previous.last_handled_reconcile_at.as_ref(),
         ),
-        last_handled_resend_at: previous.last_handled_resend_at.clone(),
+        last_handled_resend_at: handled(
+            handled_resend_at,
+            previous.last_handled_resend_at.as_ref(),
+        ),
         directory: directory
             .map(|name| cut(name, OBJECT_NAME_CHARS_MAX))
             .or_else(|| previous.directory.clone()),
@@ -85,13 +106,13 @@ pub fn contact(
         drift: if unseen_but_held || is_suspended(verdict) {
             previous.drift.clone()
         } else {
-            drift(&previous.drift, differences, now)
+            drift(&previous.drift, differences, reverts, now)
         },
         last_write: last_write.as_ref().map(|write| LastWriteStatus {
             hash: cut(&write.hash, WORD_CHARS_MAX),
             mismatches: write.mismatches.into(),
         }),
-        verification: previous.verification.clone(),
+        verification: channels(verification, outlook),
         last_error: last_error.as_ref().map(|error| LastErrorStatus {
             code: cut(&error.code, WORD_CHARS_MAX),
             action: cut(&error.action, WORD_CHARS_MAX),
@@ -273,24 +294,63 @@ fn condition(
         reason: reason.as_str().to_owned(),
         message: cut(message, MESSAGE_CHARS_MAX),
         last_transition_time: kept
-            .map_or_else(|| whole_second(now), |last| last.last_transition_time.clone()),
+            .map_or_else(|| Time(whole_second(now)), |last| last.last_transition_time.clone()),
         observed_generation: Some(generation),
     }
 }
 
-fn drift(previous: &[DriftStatus], differences: &[Difference], now: Timestamp) -> Vec<DriftStatus> {
-    let entry = |difference: &Difference| {
+/// What differs, and what differed not long ago.
+fn drift(
+    previous: &[DriftStatus],
+    differences: &[Difference],
+    reverts: &[Revert],
+    now: Timestamp,
+) -> Vec<DriftStatus> {
+    let entry = |difference: &Difference, since: Timestamp, times: &[Timestamp]| DriftStatus {
+        field: difference.field.as_str().to_owned(),
+        desired: cut(&difference.desired, DIFFERENCE_CHARS_MAX).into(),
+        observed: cut(&difference.observed, DIFFERENCE_CHARS_MAX).into(),
+        since: Time(whole_second(since)),
+        reverts: times
+            .iter()
+            .skip(times.len().saturating_sub(REVERTS_MAX))
+            .map(|at| Time(whole_second(*at)))
+            .collect(),
+    };
+    let differs = differences.iter().map(|difference| {
         let field = difference.field.as_str();
         let last = previous.iter().find(|last| last.field == field);
-        DriftStatus {
-            field: field.to_owned(),
-            desired: cut(&difference.desired, DIFFERENCE_CHARS_MAX).into(),
-            observed: cut(&difference.observed, DIFFERENCE_CHARS_MAX).into(),
-            since: last.map_or_else(|| whole_second(now), |last| last.since.clone()),
-            reverts: last.map(|last| last.reverts.clone()).unwrap_or_default(),
+        let since = last.map_or(now, |last| last.since.0);
+        let known = reverts.iter().find(|revert| revert.difference.field == difference.field);
+        entry(difference, since, known.map(|revert| revert.times.as_slice()).unwrap_or_default())
+    });
+    let differed = reverts
+        .iter()
+        .filter(|revert| differences.iter().all(|now| now.field != revert.difference.field))
+        .map(|revert| entry(&revert.difference, revert.since, &revert.times));
+    differs.chain(differed).take(DRIFT_MAX).collect()
+}
+
+fn channels(verification: &Verification, outlook: &Outlook) -> Option<VerificationStatus> {
+    let Verification { email, phone } = verification;
+    let channel = |record: &ChannelRecord, outlook: &ChannelOutlook| {
+        let ChannelRecord { target, state, sends, last_sent, evidence, verified_target } = record;
+        ChannelStatus {
+            state: state.as_str().to_owned(),
+            sends: (*sends).into(),
+            last_sent_time: last_sent.map(|at| Time(whole_second(at))),
+            next_send_time: outlook.next_send.map(|at| Time(whole_second(at))),
+            target: Some(cut(target, WORD_CHARS_MAX)),
+            evidence: evidence.map(|evidence| evidence.as_str().to_owned()),
+            verified_target: verified_target.as_deref().map(|hash| cut(hash, WORD_CHARS_MAX)),
+            waiting: outlook.waiting.as_deref().map(|masked| cut(masked, WORD_CHARS_MAX)),
         }
     };
-    differences.iter().take(DRIFT_MAX).map(entry).collect()
+    let status = VerificationStatus {
+        email: email.as_ref().map(|record| channel(record, &outlook.email)),
+        phone: phone.as_ref().map(|record| channel(record, &outlook.phone)),
+    };
+    (status != VerificationStatus::default()).then_some(status)
 }
 
 fn shown(observed: &ObservedContact) -> ObservedStatus {
@@ -317,10 +377,4 @@ fn handled(now: Option<&str>, before: Option<&String>) -> Option<String> {
 /// The first so many characters.
 fn cut(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).collect()
-}
-
-/// Kubernetes stores whole seconds; with more, a status would differ from what was stored.
-fn whole_second(at: Timestamp) -> Time {
-    let fraction = SignedDuration::from_nanos(at.subsec_nanosecond().into());
-    Time(at.checked_sub(fraction).unwrap_or(at))
 }

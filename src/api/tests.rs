@@ -14,10 +14,13 @@ use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
     AccountId, ContactId, ContactName, ContactStatus, Creation, Difference, DirectoryId, Field,
     LastError, LastWrite, MemberId, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
-    Removal, Title,
+    Removal, Revert, Title,
 };
 use crate::domain::directory::{CredentialSource, LabelSelector, NamespaceRule};
 use crate::domain::verdict::{Finding, Reason, Verdict};
+use crate::domain::verification::{
+    ChannelRecord, ChannelState, Evidence, Outlook, Verification, whole_second,
+};
 
 // --- The schema -------------------------------------------------------------------------------
 
@@ -378,6 +381,26 @@ fn recorded() -> Recorded {
             action: "AddMessageContact".into(),
             generation: 3,
         }),
+        verification: Verification {
+            email: Some(ChannelRecord {
+                target: "7f".into(),
+                state: ChannelState::Sent,
+                sends: 2,
+                last_sent: Some(whole_second(at(-4))),
+                evidence: Some(Evidence::SeenPending),
+                verified_target: Some("8f".into()),
+            }),
+            phone: None,
+        },
+        reverts: vec![Revert {
+            difference: Difference {
+                field: Field::Title,
+                desired: "CEO".into(),
+                observed: "Other".into(),
+            },
+            since: whole_second(at(-60)),
+            times: vec![whole_second(at(-50)), whole_second(at(-3))],
+        }],
     }
 }
 
@@ -423,8 +446,10 @@ fn render(
         recorded: &recorded,
         observed: Some(&observed),
         differences,
+        outlook: &Outlook::default(),
         verdict,
         handled_requested_at: None,
+        handled_resend_at: None,
     };
     status::contact(previous, &facts, at(second))
 }
@@ -539,8 +564,10 @@ fn what_was_seen_of_a_held_contact_stays_when_it_is_out_of_sight() {
             recorded,
             observed: None,
             differences: &[],
+            outlook: &Outlook::default(),
             verdict: &unavailable,
             handled_requested_at: Some("now"),
+            handled_resend_at: None,
         };
         status::contact(&before, &facts, at(10))
     };
@@ -574,8 +601,10 @@ fn no_word_of_the_cloud_makes_a_status_unwritable() {
         recorded: &remembered,
         observed: Some(&seen),
         differences: &[difference],
+        outlook: &Outlook::default(),
         verdict: &unmet,
         handled_requested_at: Some(&long),
+        handled_resend_at: None,
     };
     let rendered = status::contact(&MessageContactStatus::default(), &facts, at(0));
     let schemas = schemas();

@@ -99,8 +99,10 @@ fn rendered(
         recorded: record,
         observed: judgement.observed.as_deref(),
         differences: &plan.drift,
+        outlook: &plan.outlook,
         verdict: &plan.verdict,
         handled_requested_at: asked,
+        handled_resend_at: None,
     };
     status::contact(&status_of(object), &facts, world.clock.now())
 }

@@ -222,6 +222,8 @@ impl From<&DesiredContact> for NewContact {
             message_types,
             members: _,
             mode: _,
+            adoption: _,
+            verification: _,
             ready_when: _,
         } = desired;
         Self {

@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::channel::{EmailAddress, Malformed, PhoneNumber};
+use super::verification::{Verification, VerificationPolicy};
 
 /// Declares a newtype for an identifier that the cloud or the cluster makes. Any text is kept.
 macro_rules! identifier {
@@ -213,6 +214,10 @@ pub struct DesiredContact {
     pub members: Option<BTreeSet<MemberId>>,
     /// Whether differences are put right or only reported.
     pub mode: Mode,
+    /// Which contact that is there already may be taken over.
+    pub adoption: Adoption,
+    /// How the owner is asked to confirm.
+    pub verification: VerificationPolicy,
     /// `Ready` waits for the verification, or only for the cloud's data.
     pub ready_when: ReadyWhen,
 }
@@ -224,6 +229,18 @@ pub enum Mode {
     Enforce,
     /// Nothing is written; differences are reported.
     ReportOnly,
+}
+
+/// Which contact may be taken over that is in the cloud and that no object holds. The order is that
+/// of what is allowed, so that the smaller of two is the cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Adoption {
+    /// None.
+    Never,
+    /// One in which nothing would have to be written.
+    IfIdentical,
+    /// Any of the wanted name.
+    Always,
 }
 
 /// What `Ready` waits for.
@@ -260,6 +277,21 @@ pub struct Recorded {
     pub last_write: Option<LastWrite>,
     /// The cloud's answer that stopped this object.
     pub last_error: Option<LastError>,
+    /// How the confirmation of the channels stands.
+    pub verification: Verification,
+    /// When which field was put right again after somebody had changed it; of the last hour only.
+    pub reverts: Vec<Revert>,
+}
+
+/// How often a field was put right that nobody had changed in the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revert {
+    /// Which field, and both sides as they were when it was put right last, fit to be shown.
+    pub difference: Difference,
+    /// Since when the field differed.
+    pub since: Timestamp,
+    /// When it was put right, oldest first.
+    pub times: Vec<Timestamp>,
 }
 
 /// An open intent to create a contact: written before `AddMessageContact`, gone when settled.
@@ -353,9 +385,27 @@ pub enum Field {
     PhoneNumber,
     /// `messageTypes`
     MessageTypes,
+    /// `members`
+    Members,
 }
 
 impl Field {
+    /// All fields.
+    pub const ALL: [Self; 6] = [
+        Self::Name,
+        Self::Title,
+        Self::EmailAddress,
+        Self::PhoneNumber,
+        Self::MessageTypes,
+        Self::Members,
+    ];
+
+    /// The field of that spelling, if it is one.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.as_str() == word)
+    }
+
     /// The field as the spec spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -365,6 +415,7 @@ impl Field {
             Self::EmailAddress => "emailAddress",
             Self::PhoneNumber => "phoneNumber",
             Self::MessageTypes => "messageTypes",
+            Self::Members => "members",
         }
     }
 }

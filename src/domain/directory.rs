@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 use super::access::Endpoint;
-use super::contact::DirectoryId;
+use super::contact::{Adoption, DirectoryId, MemberId};
 
 /// What the spec of a ResourceDirectory asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub struct DesiredDirectory {
     pub credentials: CredentialSource,
     /// Which namespaces may hold contacts of the directory.
     pub namespaces: NamespaceRule,
+    /// What contacts may be bound to; `None`: anything.
+    pub allowed_members: Option<BTreeSet<MemberId>>,
+    /// Caps what a contact may take over.
+    pub adoption: Adoption,
+    /// Caps what may be done for any contact.
+    pub management: Management,
     /// How often all contacts are read; at least [`Self::POLL_INTERVAL_MIN`].
     pub poll_interval: SignedDuration,
     /// Ceiling of calls per second, from 1 to [`Self::REQUESTS_PER_SECOND_MAX`].
@@ -37,6 +43,17 @@ impl DesiredDirectory {
     pub const REQUESTS_PER_SECOND: u32 = 10;
     /// The highest allowed [`Self::requests_per_second`].
     pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
+}
+
+/// What may be done in a directory, whatever its contacts ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Management {
+    /// Everything.
+    Full,
+    /// Everything but deleting contacts: their objects are let go, as under `Retain`.
+    NoDelete,
+    /// Nothing is written.
+    ReportOnly,
 }
 
 /// Where the access keys of a directory come from.

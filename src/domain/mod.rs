@@ -6,6 +6,8 @@ pub mod contact;
 
 pub mod channel;
 
+pub mod verification;
+
 pub mod access;
 
 pub mod call;

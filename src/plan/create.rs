@@ -57,6 +57,7 @@ pub(super) fn begin(
         creation: Some(creation),
         last_write: None,
         last_error: input.recorded.last_error.clone(),
+        ..Recorded::default()
     };
     let add = Call::AddMessageContact(NewContact::from(wanted));
     Plan { record, ..step_on(input, creating(), Step::Call(add, Urgency::Create)) }

@@ -55,6 +55,8 @@ impl HashKey {
             message_types,
             members: _,
             mode: _,
+            adoption: _,
+            verification: _,
             ready_when: _,
         } = wanted;
         let mut mac = self.mac();

@@ -30,6 +30,7 @@ use crate::domain::contact::{
 };
 use crate::domain::snapshot::{Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+use crate::domain::verification::Outlook;
 
 use hash::HashKey;
 pub use setback::{Setback, next as next_setback, record_after};
@@ -151,6 +152,8 @@ pub struct Plan {
     pub verdict: Verdict,
     /// The fields that differ and are left so; empty when in sync or being put right.
     pub drift: Vec<Difference>,
+    /// What is to be seen of the channels.
+    pub outlook: Outlook,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
 }
@@ -268,6 +271,7 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
         step: None,
         verdict: verdict(input, synced),
         drift: Vec::new(),
+        outlook: Outlook::default(),
         recheck_at: None,
     }
 }

@@ -22,11 +22,12 @@ use crate::domain::call::{
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
-    ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MessageType, Mode,
-    ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
+    Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MessageType,
+    Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
+use crate::domain::verification::VerificationPolicy;
 
 /// How many stories are told. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` tell others.
 const STORIES: u32 = 2000;
@@ -720,7 +721,7 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, recheck_at } = plan;
+        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
             self.memory[index].setback = None;
@@ -973,6 +974,8 @@ impl World {
                     message_types: [MessageType::SecurityMessage].into(),
                     members: None,
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
+                    adoption: Adoption::IfIdentical,
+                    verification: VerificationPolicy::default(),
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);

@@ -20,12 +20,13 @@ use crate::domain::call::{
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
-    AccountId, ContactId, ContactName, ContactStatus, Creation, DesiredContact, DirectoryId,
-    LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title,
-    Uid,
+    AccountId, Adoption, ContactId, ContactName, ContactStatus, Creation, DesiredContact,
+    DirectoryId, LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
+    Removal, Title, Uid,
 };
 use crate::domain::snapshot::{Deletion, Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason};
+use crate::domain::verification::VerificationPolicy;
 
 const SPEC_NAME: &str = "opsteam";
 const OWN_ID: &str = "c-ownownownownowno";
@@ -58,6 +59,8 @@ fn wanted() -> DesiredContact {
         message_types: [MessageType::FaultMessage, MessageType::SecurityMessage].into(),
         members: None,
         mode: Mode::Enforce,
+        adoption: Adoption::IfIdentical,
+        verification: VerificationPolicy::default(),
         ready_when: ReadyWhen::Synced,
     }
 }
@@ -245,7 +248,7 @@ fn planned(situation: &Situation) -> Plan {
 /// The plan in a few lines: the reason, the step, what is recorded anew, drift, the next look.
 fn shown(situation: &Situation) -> String {
     let plan = planned(situation);
-    let Plan { record, step, verdict, drift, recheck_at } = &plan;
+    let Plan { record, step, verdict, drift, outlook: _, recheck_at } = &plan;
     let mut text = String::new();
     let stalled = if verdict.synced.reason.stalls() { ", stalled" } else { "" };
     let _ = write!(text, "{}={}{stalled}", verdict.synced.reason, verdict.synced.status.as_str());
@@ -258,7 +261,15 @@ fn shown(situation: &Situation) -> String {
             let _ = write!(text, "\n{step:?}");
         }
     }
-    let Recorded { directory_id, contact_id, creation, last_write, last_error } = record;
+    let Recorded {
+        directory_id,
+        contact_id,
+        creation,
+        last_write,
+        last_error,
+        verification: _,
+        reverts: _,
+    } = record;
     let before = &situation.recorded;
     if *directory_id != before.directory_id {
         let _ = write!(text, "\ndirectory: {directory_id:?}");

@@ -86,6 +86,8 @@ fn changes(wanted: &DesiredContact, contact: &ObservedContact) -> Changes {
         message_types,
         members: _,
         mode: _,
+        adoption: _,
+        verification: _,
         ready_when: _,
     } = wanted;
     let same_email = contact.email.as_ref().is_some_and(|shown| shown.same_mailbox(email));
