@@ -83,7 +83,7 @@ pub(super) fn settle(
     match outcome(view, now) {
         Outcome::NotMade if renamed => drop_intent(input, now),
         Outcome::NotMade => begin(input, wanted, view, now),
-        Outcome::Made(record) if renamed => remember(input, record, now),
+        Outcome::Made(record) if renamed => remember(input, *record, now),
         Outcome::Made(record) => replan(input, view, &record, now),
         Outcome::Absent => drop_intent(input, now),
         Outcome::Two => rest(input, ambiguous()),
@@ -98,7 +98,7 @@ pub(super) enum Outcome {
     /// None was made.
     NotMade,
     /// The contact is there and ours.
-    Made(Recorded),
+    Made(Box<Recorded>),
     /// It may have been made, and is believed not to be there.
     Absent,
     /// Two contacts have the name.
@@ -132,11 +132,11 @@ pub(super) fn outcome(view: &View<'_>, now: Timestamp) -> Outcome {
     match candidates.as_slice() {
         [] => {}
         [only] => {
-            return Outcome::Made(Recorded {
+            return Outcome::Made(Box::new(Recorded {
                 directory_id: Some(view.directory_id.clone()),
                 contact_id: Some(only.contact.id.clone()),
                 ..Recorded::default()
-            });
+            }));
         }
         [_, _, ..] => return Outcome::Two,
     }
