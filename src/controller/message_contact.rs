@@ -90,7 +90,11 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(world, &judgement).await?
+                let left = execute::store_first(world, &judgement).await?;
+                if matches!(left, Left::LookAgain) {
+                    pass.happened.extend(Happening::adopted(&judgement));
+                }
+                left
             }
             Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };
@@ -206,6 +210,7 @@ async fn report_and_rest(
                 world.remember_if_known(&judgement.uid, |memory| memory.setback = None);
             }
             world.contact_waker.wake_at(key.clone(), recheck_at);
+            pass.happened.extend(Happening::adopted(judgement));
             pass.happened.extend(Happening::trouble(judgement));
             tell(world, judgement, pass).await;
             Ok(Action::await_change())

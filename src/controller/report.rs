@@ -276,6 +276,12 @@ impl Happening {
         Self { type_: EventType::Normal, reason, note, action }
     }
 
+    /// The object has taken over a contact that was in the cloud already.
+    pub(super) fn adopted(judgement: &Judgement) -> Option<Self> {
+        let note = || "the contact was in the directory already, and was taken over".to_owned();
+        judgement.plan.adopts.then(|| Self::done("Adopted", "Adopt", note()))
+    }
+
     /// The object got into a state in which somebody may have to act; `None` if it was in it
     /// before, or if there is nothing to act upon.
     pub(super) fn trouble(judgement: &Judgement) -> Option<Self> {

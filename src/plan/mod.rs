@@ -7,6 +7,8 @@
 
 mod create;
 
+mod adopt;
+
 mod update;
 
 mod delete;
@@ -101,6 +103,8 @@ pub struct View<'a> {
     pub lists: Lists,
     /// What is known of an Add under the open intent.
     pub add: AddFate,
+    /// The status of another object has the same contact id, and that object comes before this one.
+    pub outranked: bool,
 }
 
 /// A contact whose name is the one in question.
@@ -156,6 +160,8 @@ pub struct Plan {
     pub outlook: Outlook,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
+    /// The contact of the record is taken over: it was in the cloud, and no object held it.
+    pub adopts: bool,
 }
 
 /// One step. After it everything is looked at again.
@@ -198,6 +204,12 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         }
         (Desired::Present(_), Connection::Open(view)) if elsewhere(input.recorded, view) => {
             rest(input, wrong_directory())
+        }
+        (Desired::Absent { .. }, Connection::Open(view)) if view.outranked => {
+            delete::release(input)
+        }
+        (Desired::Present(_), Connection::Open(view)) if view.outranked => {
+            create::give_up(input, now)
         }
         (
             Desired::Absent { removal: Removal::Delete { retain_in_members }, since },
@@ -273,6 +285,7 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
         drift: Vec::new(),
         outlook: Outlook::default(),
         recheck_at: None,
+        adopts: false,
     }
 }
 

@@ -112,12 +112,16 @@ enum Event {
         email: usize,
         phone: bool,
         report: bool,
+        adoption: Adoption,
     },
     Delete {
         object: usize,
         retain: bool,
     },
-    StrangerAdds(usize),
+    StrangerAdds {
+        name: usize,
+        alike: bool,
+    },
     StrangerDeletes(usize),
     StrangerRenames {
         which: usize,
@@ -148,14 +152,17 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => Just(Fault::CrashAfter),
     ];
     let apply = (0..OBJECTS, 0..NAMES.len(), 0..TITLES.len(), 0..EMAILS.len(), any::<bool>());
-    let apply = (apply, prop::bool::weighted(0.1)).prop_map(
-        |((object, name, title, email, phone), report)| Event::Apply {
+    let adoption =
+        prop::sample::select(vec![Adoption::Never, Adoption::IfIdentical, Adoption::Always]);
+    let apply = (apply, prop::bool::weighted(0.1), adoption).prop_map(
+        |((object, name, title, email, phone), report, adoption)| Event::Apply {
             object,
             name,
             title,
             email,
             phone,
             report,
+            adoption,
         },
     );
     let event = prop_oneof![
@@ -169,7 +176,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => apply,
         2 => (0..OBJECTS, prop::bool::weighted(0.2))
             .prop_map(|(object, retain)| Event::Delete { object, retain }),
-        1 => (0..NAMES.len()).prop_map(Event::StrangerAdds),
+        2 => (0..NAMES.len(), any::<bool>())
+            .prop_map(|(name, alike)| Event::StrangerAdds { name, alike }),
         1 => (0..8_usize).prop_map(Event::StrangerDeletes),
         1 => (0..8_usize, 0..NAMES.len())
             .prop_map(|(which, name)| Event::StrangerRenames { which, name }),
@@ -688,6 +696,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            outranked: false,
         }
     }
 
@@ -721,7 +730,7 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
+        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at, adopts } = plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
             self.memory[index].setback = None;
@@ -733,7 +742,7 @@ impl World {
             || record.contact_id != stored.contact_id
             || record.directory_id != stored.directory_id;
         if identity {
-            self.check_claim(index, stored, &record, add)?;
+            self.check_claim(index, stored, &record, add, adopts)?;
             let crash = self.crash_at_status.take();
             if crash == Some(false) {
                 self.crash();
@@ -743,6 +752,11 @@ impl World {
                 self.memory[index].add = Some(AddFate::NotMade);
             }
             self.store(index, &before);
+            if let Some(id) = &before.contact_id {
+                // Taken over; or the allowed limit: a stranger's contact under an intent that is
+                // open after a crash.
+                self.cloud.made_for.insert(id.0.clone(), object.uid.clone());
+            }
             if crash == Some(true) {
                 self.crash();
                 return Ok(Turn::Crashed);
@@ -892,13 +906,15 @@ impl World {
 
     // What must hold.
 
-    /// A contact is claimed only under an open intent that may have made it, and from nobody.
+    /// A contact is claimed only under an open intent that may have made it, or if it may be taken
+    /// over; and from nobody.
     fn check_claim(
-        &mut self,
+        &self,
         index: usize,
         stored: &Recorded,
         record: &Recorded,
         add: AddFate,
+        adopts: bool,
     ) -> Checked {
         let (Some(object), Some(id)) = (&self.objects[index], &record.contact_id) else {
             return Ok(());
@@ -908,13 +924,18 @@ impl World {
         }
         let held = self.others(index).any(|other| other.stored.contact_id.as_ref() == Some(id));
         prop_assert!(!held, "{id} is claimed from its holder");
-        prop_assert!(stored.creation.is_some() && add != AddFate::NotMade, "{id} without intent");
+        if adopts {
+            let DesiredContact { mode, adoption, .. } = object.spec;
+            prop_assert!(mode == Mode::Enforce && adoption > Adoption::Never, "{id} is adopted");
+            prop_assert!(object.finalizer && record.creation.is_none(), "{id} is adopted early");
+        } else {
+            let may_be_ours = stored.creation.is_some() && add != AddFate::NotMade;
+            prop_assert!(may_be_ours, "{id} without intent");
+        }
         let for_other = self.cloud.made_for.get(id.as_str()).filter(|uid| **uid != object.uid);
         if let Some(uid) = for_other {
             prop_assert!(self.let_go.contains(uid), "{id} was made for another object");
         }
-        // The allowed limit: a stranger's contact under an intent that is open after a crash.
-        self.cloud.made_for.insert(id.0.clone(), object.uid.clone());
         Ok(())
     }
 
@@ -965,7 +986,7 @@ impl World {
                 let _ = self.list();
             }
             Event::Time(seconds) => self.tick(SignedDuration::from_secs(i64::from(*seconds))),
-            Event::Apply { object, name, title, email, phone, report } => {
+            Event::Apply { object, name, title, email, phone, report, adoption } => {
                 let spec = DesiredContact {
                     name: ContactName::observed(NAMES[*name].to_owned()),
                     title: TITLES[*title],
@@ -974,22 +995,22 @@ impl World {
                     message_types: [MessageType::SecurityMessage].into(),
                     members: None,
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
-                    adoption: Adoption::IfIdentical,
+                    adoption: *adoption,
                     verification: VerificationPolicy::default(),
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);
             }
             Event::Delete { object, retain } => self.delete(*object, *retain),
-            Event::StrangerAdds(name) => {
+            Event::StrangerAdds { name, alike } => {
                 if !self.cloud.taken(NAMES[*name], None) && !self.cloud.is_late(NAMES[*name]) {
-                    let email =
-                        Channel { effective: Some("stranger@example.com".into()), pending: None };
+                    let email = if *alike { EMAILS[0] } else { "stranger@example.com" };
+                    let types = alike.then(|| "SecurityMessage".to_owned());
                     let contact = CloudContact {
                         name: NAMES[*name].to_owned(),
                         title: "CEO".to_owned(),
-                        types: BTreeSet::new(),
-                        email,
+                        types: types.into_iter().collect(),
+                        email: Channel { effective: Some(email.to_owned()), pending: None },
                         phone: Channel::default(),
                         ends_at: None,
                         deletions: 0,
@@ -1155,17 +1176,32 @@ impl World {
             let mut others = self.others(index);
             others.any(|other| other.stored.contact_id.as_ref().is_some_and(|c| c.0 == *id))
         };
-        let agrees = contact.is_some_and(|contact| {
+        let fields_agree = |contact: &CloudContact| {
             let phone = spec.phone.as_ref();
             contact.name == spec.name.as_str()
                 && contact.title == spec.title.as_str()
                 && contact.types == BTreeSet::from(["SecurityMessage".to_owned()])
                 && contact.email.has(spec.email.reveal())
                 && phone.is_none_or(|phone| contact.phone.has(phone.reveal()))
-        });
-        let phone_stays = contact.is_some_and(|contact| {
+        };
+        let keeps_phone = |contact: &CloudContact| {
             spec.phone.is_none() && contact.phone.shown(self.cloud.switches).is_some()
-        });
+        };
+        // Where a pending value is shown, going back to the one in force is still to be written.
+        let overlaid = |channel: &Channel, wanted: Option<&str>| {
+            channel.pending.is_some()
+                && self.cloud.switches.shows_pending
+                && channel.effective.as_deref() == wanted
+        };
+        let is_overlaid = |contact: &CloudContact| {
+            overlaid(&contact.email, Some(spec.email.reveal()))
+                || overlaid(&contact.phone, spec.phone.as_ref().map(PhoneNumber::reveal))
+        };
+        let has_all = |contact: &CloudContact| {
+            fields_agree(contact) && !keeps_phone(contact) && !is_overlaid(contact)
+        };
+        let agrees = contact.is_some_and(fields_agree);
+        let phone_stays = contact.is_some_and(keeps_phone);
         let Some((_, reason)) = last else {
             prop_assert!(false, "nothing is said of an object");
             return Ok(());
@@ -1174,19 +1210,19 @@ impl World {
             Reason::InSync => agrees && !phone_stays,
             // Going back to the value in force while another one waits (A12): only a Cancel helps,
             // which comes with verification.
-            Reason::DriftContested => contact.is_some_and(|contact| {
-                let overlaid = |channel: &Channel, wanted: Option<&str>| {
-                    channel.pending.is_some() && channel.effective.as_deref() == wanted
-                };
-                self.cloud.switches.shows_pending
-                    && (overlaid(&contact.email, Some(spec.email.reveal()))
-                        || overlaid(&contact.phone, spec.phone.as_ref().map(PhoneNumber::reveal)))
-            }),
+            Reason::DriftContested => contact.is_some_and(is_overlaid),
             Reason::NotRemovable => {
                 agrees && phone_stays && self.cloud.switches.clearing != Clearing::Done
             }
             Reason::Drifted => spec.mode == Mode::ReportOnly && (!agrees || phone_stays),
-            Reason::NameTaken => namesakes().any(|(id, _)| !held(id)),
+            Reason::NameTaken => namesakes().any(|(id, other)| {
+                let exact = other.name == spec.name.as_str();
+                !held(id) && (own.is_some() || !exact || spec.adoption == Adoption::Never)
+            }),
+            Reason::AdoptionRefused => namesakes().any(|(id, other)| {
+                let identical = spec.adoption == Adoption::IfIdentical;
+                !held(id) && identical && !has_all(other) && other.name == spec.name.as_str()
+            }),
             Reason::NameClaimed => {
                 let rival =
                     || self.others(index).any(|o| o.spec.name.folded() == spec.name.folded());

@@ -164,7 +164,8 @@ fn held(input: &Input<'_>, plan: Plan, finding: Finding, recheck_at: Option<Time
         creation: input.recorded.creation.clone().filter(|_| soon || !unused),
         ..input.recorded.clone()
     };
-    Plan { record, step: None, verdict: verdict(input, finding), recheck_at, ..plan }
+    let verdict = verdict(input, finding);
+    Plan { record, step: None, verdict, recheck_at, adopts: false, ..plan }
 }
 
 /// The cloud refused a value of the spec.

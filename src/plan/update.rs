@@ -77,7 +77,7 @@ fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
 }
 
 /// What has to be written for the contact to be as wanted.
-fn changes(wanted: &DesiredContact, contact: &ObservedContact) -> Changes {
+pub(super) fn changes(wanted: &DesiredContact, contact: &ObservedContact) -> Changes {
     let DesiredContact {
         name,
         title,
@@ -107,7 +107,7 @@ fn changes(wanted: &DesiredContact, contact: &ObservedContact) -> Changes {
 }
 
 /// A value that waits for its owner is in the cloud: only its owner can do more.
-fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
+pub(super) fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
     let waits = |wanted: &Target| {
         pending.iter().any(|target| match (target, wanted) {
             (Target::Email(shown), Target::Email(wanted)) => shown.same_mailbox(wanted),
