@@ -65,8 +65,8 @@ pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<
         world.remember(uid, |memory| memory.add = add);
     }
     // The write that is planned was not made yet, so it is not noted yet.
-    let last_write = judgement.recorded.last_write.clone();
-    let record = Recorded { last_write, ..plan.record.clone() };
+    let Recorded { last_write, reverts, .. } = judgement.recorded.clone();
+    let record = Recorded { last_write, reverts, ..plan.record.clone() };
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let retries = memory.setback.is_some_and(|setback| setback.generation == generation);
     let written = if retries {

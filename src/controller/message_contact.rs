@@ -16,6 +16,7 @@ use super::report::{self, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
+use crate::plan;
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -182,10 +183,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
             directory.forget_failed_deletion(contact);
         }
     }
-    recorded.last_error = None;
-    if let Some(write) = &mut recorded.last_write {
-        write.mismatches = 0;
-    }
+    plan::try_once_more(&mut recorded);
     pass.asked = Some(asked.clone());
     pass.carried = Some(recorded);
     pass

@@ -11,6 +11,8 @@ mod adopt;
 
 mod update;
 
+mod reverts;
+
 mod delete;
 
 mod setback;
@@ -233,13 +235,25 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 {
                     rest(input, updating(BEING_DELETED))
                 }
-                (None, Some(Sight::Known(entry))) => update::converge(input, wanted, view, entry),
+                (None, Some(Sight::Known(entry))) => {
+                    update::converge(input, wanted, view, entry, now)
+                }
                 (None, Some(Sight::Unlisted)) => look(input, view),
                 (None, Some(Sight::Gone)) => create::again(input, view, now),
             }
         }
     };
-    setback::hold_back(input, plan, now)
+    reverts::aged(setback::hold_back(input, plan, now), now)
+}
+
+/// What the status remembers, once a person has asked for another try: what stopped the object is
+/// forgotten, and so is that a write read back differently.
+pub fn try_once_more(recorded: &mut Recorded) {
+    recorded.last_error = None;
+    if let Some(write) = &mut recorded.last_write {
+        write.mismatches = 0;
+    }
+    reverts::once_more(&mut recorded.reverts);
 }
 
 /// The name under which other contacts matter: that of an open intent, else the wanted one.

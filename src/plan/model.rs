@@ -737,7 +737,8 @@ impl World {
         }
         let stored = &object.stored;
         // Until the call has ended its write counts for nothing: the lane asks again.
-        let before = Recorded { last_write: recorded.last_write.clone(), ..record.clone() };
+        let Recorded { last_write, reverts, .. } = recorded.clone();
+        let before = Recorded { last_write, reverts, ..record.clone() };
         let identity = record.creation != stored.creation
             || record.contact_id != stored.contact_id
             || record.directory_id != stored.directory_id;

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
 use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
-use crate::domain::contact::{LastError, LastWrite, Recorded};
+use crate::domain::contact::{Difference, Field, LastError, LastWrite, Recorded};
+use crate::domain::snapshot::Sight;
 use crate::domain::verdict::{Finding, Reason};
 
 /// A call for this object that did not do its work. Kept until a call of that operation works or a
@@ -74,7 +75,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     if let (Some(error), Desired::Present(_)) = (last_error, &input.desired) {
         let (finding, clears) = (refused(call, error), clears_phone(call));
         let plan = held(input, plan, finding, None);
-        return if clears { without_count(plan) } else { plan };
+        return if clears { not_removed(input, plan) } else { plan };
     }
     let Some(setback) = setback.filter(|setback| forbids(input, setback, call)) else {
         return plan;
@@ -83,7 +84,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
         // Nothing is written in this step, so nothing of a write is recorded with it.
         let record =
             Recorded { last_error: plan.record.last_error.clone(), ..input.recorded.clone() };
-        return Plan { record, step: Some(Step::Relist), ..plan };
+        return Plan { record, step: Some(Step::Relist), adopts: false, ..plan };
     }
     match (setback.again_at(), &input.desired) {
         (Some(again_at), _) if now >= again_at => plan,
@@ -97,9 +98,10 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
                 action: setback.error.action.as_str().to_owned(),
                 generation: setback.generation,
             };
-            let finding = refused(call, &error);
+            let (finding, clears) = (refused(call, &error), clears_phone(call));
             let record = Recorded { last_error: Some(error), ..plan.record.clone() };
-            held(input, Plan { record, ..plan }, finding, None)
+            let plan = held(input, Plan { record, ..plan }, finding, None);
+            if clears { not_removed(input, plan) } else { plan }
         }
         (None, Desired::Absent { .. } | Desired::Blocked(_)) => {
             let again_at = setback.at.saturating_add(RETRY_PAUSE_MAX).unwrap_or(Timestamp::MAX);
@@ -140,9 +142,19 @@ fn clears_phone(call: &Call) -> bool {
     matches!(call, Call::UpdateMessageContact(_, changes) if changes.phone == Some(PhoneChange::Clear))
 }
 
-/// Only the refused number differs, so all that was written before reads back as it should.
-fn without_count(plan: Plan) -> Plan {
-    Plan { record: Recorded { last_write: None, ..plan.record }, ..plan }
+/// The cloud refused to take a number out: only the number differs, so all that was written before
+/// reads back as it should.
+fn not_removed(input: &Input<'_>, plan: Plan) -> Plan {
+    let (Desired::Present(wanted), Connection::Open(view)) = (&input.desired, &input.connection)
+    else {
+        return plan;
+    };
+    let Some(Sight::Known(entry)) = &view.own else { return plan };
+    let hash = input.hash_key.of_write(&entry.contact.id, wanted);
+    let observed = entry.contact.phone.as_ref().map(ToString::to_string).unwrap_or_default();
+    let kept = Difference { field: Field::PhoneNumber, desired: String::new(), observed };
+    let record = Recorded { last_write: Some(LastWrite { hash, mismatches: 0 }), ..plan.record };
+    Plan { record, drift: vec![kept], ..plan }
 }
 
 fn outdated_list(input: &Input<'_>, setback: &Setback) -> bool {
@@ -265,17 +277,13 @@ pub fn next(
 /// What our status is to remember once the call of a plan has ended: `before` is what the plan was
 /// made from, `planned` its record.
 ///
-/// A write without an answer is noted, since it may have been made, but not counted among those
-/// that read back differently: in an outage every contact would end as contested.
+/// Only a write that got its answer is counted, as one that may read back differently and as one
+/// that put something right: in an outage every contact would end as contested.
 #[must_use]
 pub fn record_after(before: &Recorded, planned: Recorded, error: Option<&CallError>) -> Recorded {
-    let last_write = match error.map(|error| error.class.not_executed()) {
-        None => planned.last_write,
-        Some(true) => before.last_write.clone(),
-        Some(false) => planned.last_write.map(|write| {
-            let same = before.last_write.as_ref().filter(|before| before.hash == write.hash);
-            LastWrite { mismatches: same.map_or(0, |before| before.mismatches), ..write }
-        }),
-    };
-    Recorded { last_write, ..planned }
+    if error.is_none() {
+        return planned;
+    }
+    let Recorded { last_write, reverts, .. } = before.clone();
+    Recorded { last_write, reverts, ..planned }
 }
