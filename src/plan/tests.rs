@@ -558,7 +558,7 @@ fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
     let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
     check(
         with_spec(Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) }, |spec| {
-            spec.adoption = Adoption::Never
+            spec.adoption = Adoption::Never;
         }),
         expect![[r#"
             NameTaken=False, stalled
@@ -1560,56 +1560,77 @@ fn reverted(field: Field, times: &[i64]) -> Situation {
 
 #[test]
 fn a_field_that_is_put_right_is_remembered_for_an_hour() {
-    check(reverted(Field::Title, &[]), expect![[r#"
+    check(
+        reverted(Field::Title, &[]),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: title since 1000 at [1000]
-        recheck: 4600"#]]);
-    check(reverted(Field::Title, &[100, 200]), expect![[r#"
+        recheck: 4600"#]],
+    );
+    check(
+        reverted(Field::Title, &[100, 200]),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: title since 100 at [100, 200, 1000]
-        recheck: 4600"#]]);
+        recheck: 4600"#]],
+    );
     // Another field has a memory of its own.
-    check(reverted(Field::Name, &[100, 200]), expect![[r#"
+    check(
+        reverted(Field::Name, &[100, 200]),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: name since 100 at [100, 200]
         reverted: title since 1000 at [1000]
-        recheck: 3800"#]]);
+        recheck: 3800"#]],
+    );
     let in_sync = |now| {
         let mut situation = reverted(Field::Title, &[100, 200]);
         situation.own = holding(observed()).own;
         Situation { now: at(now), ..situation }
     };
-    check(in_sync(3799), expect![[r#"
+    check(
+        in_sync(3799),
+        expect![[r#"
         InSync=True
         reverted: title since 100 at [100, 200]
-        recheck: 3800"#]]);
+        recheck: 3800"#]],
+    );
     check(in_sync(3800), expect!["InSync=True"]);
 }
 
 #[test]
 fn an_edit_is_not_remembered_as_put_right() {
     let edited = |situation| with_spec(situation, |spec| spec.title = Title::Other);
-    check(edited(reverted(Field::Title, &[])), expect![[r#"
+    check(
+        edited(reverted(Field::Title, &[])),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=Other
-        mismatches: Some(1)"#]]);
-    check(edited(reverted(Field::Title, &[100, 200, 300, 400, 500])), expect![[r#"
+        mismatches: Some(1)"#]],
+    );
+    check(
+        edited(reverted(Field::Title, &[100, 200, 300, 400, 500])),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=Other
         mismatches: Some(1)
         reverted: title since 100 at [100, 200, 300, 400, 500]
-        recheck: 3700"#]]);
+        recheck: 3700"#]],
+    );
     let unread = written(drifted(|contact| contact.title = "CEO".to_owned()), 1);
-    check(unread, expect![[r#"
+    check(
+        unread,
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
-        mismatches: Some(2)"#]]);
+        mismatches: Some(2)"#]],
+    );
     let first = drifted(|contact| contact.title = "CEO".to_owned());
     assert!(planned(&first).record.reverts.is_empty());
 }
@@ -1621,12 +1642,15 @@ fn what_is_put_right_counts_while_the_phone_is_not_removable() {
         let situation = drifted(|contact| contact.title = "CEO".to_owned());
         written(with_spec(situation, |spec| spec.phone = None), mismatches)
     };
-    check(clearing(2), expect![[r#"
+    check(
+        clearing(2),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: title since 1000 at [1000]
-        recheck: 4600"#]]);
+        recheck: 4600"#]],
+    );
     let phone = written(with_spec(holding(observed()), |spec| spec.phone = None), 1);
     assert!(planned(&phone).record.reverts.is_empty(), "taking it out is an edit");
 }
@@ -1634,28 +1658,40 @@ fn what_is_put_right_counts_while_the_phone_is_not_removable() {
 #[test]
 fn a_field_that_was_put_right_five_times_in_an_hour_is_left_alone() {
     let five = [100, 200, 300, 400, 500];
-    check(reverted(Field::Title, &five), expect![[r#"
+    check(
+        reverted(Field::Title, &five),
+        expect![[r#"
         DriftContested=False
         drift: title "CEO" -> "TechnicalDirector"
         reverted: title since 100 at [100, 200, 300, 400, 500]
-        recheck: 3700"#]]);
-    check(reverted(Field::Title, &five[1..]), expect![[r#"
+        recheck: 3700"#]],
+    );
+    check(
+        reverted(Field::Title, &five[1..]),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: title since 200 at [200, 300, 400, 500, 1000]
-        recheck: 3800"#]]);
-    check(Situation { now: at(3699), ..reverted(Field::Title, &five) }, expect![[r#"
+        recheck: 3800"#]],
+    );
+    check(
+        Situation { now: at(3699), ..reverted(Field::Title, &five) },
+        expect![[r#"
         DriftContested=False
         drift: title "CEO" -> "TechnicalDirector"
         reverted: title since 100 at [100, 200, 300, 400, 500]
-        recheck: 3700"#]]);
-    check(Situation { now: at(3700), ..reverted(Field::Title, &five) }, expect![[r#"
+        recheck: 3700"#]],
+    );
+    check(
+        Situation { now: at(3700), ..reverted(Field::Title, &five) },
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
         mismatches: Some(1)
         reverted: title since 100 at [200, 300, 400, 500, 3700]
-        recheck: 3800"#]]);
+        recheck: 3800"#]],
+    );
     let message = planned(&reverted(Field::Title, &five)).verdict.synced.message;
     assert!(message.contains("`title`") && !message.contains("`name`"), "{message}");
 }
@@ -1665,21 +1701,27 @@ fn other_fields_are_put_right_beside_one_that_is_left_alone() {
     let mut situation = reverted(Field::Title, &[100, 200, 300, 400, 500]);
     let contact = ObservedContact { title: "CEO".to_owned(), name: name("oldname"), ..observed() };
     situation.own = Some(Sight::Known(entry(contact)));
-    check(situation.clone(), expect![[r#"
+    check(
+        situation.clone(),
+        expect![[r#"
         Updating=False
         Repair: UpdateMessageContact c-ownownownownowno name=opsteam
         mismatches: Some(1)
         reverted: title since 100 at [100, 200, 300, 400, 500]
         reverted: name since 1000 at [1000]
-        recheck: 3700"#]]);
+        recheck: 3700"#]],
+    );
     // Written and read back: the count of that write ends, though the title still differs.
     situation.own = reverted(Field::Title, &[]).own;
-    check(written(situation, 1), expect![[r#"
+    check(
+        written(situation, 1),
+        expect![[r#"
         DriftContested=False
         mismatches: Some(0)
         drift: title "CEO" -> "TechnicalDirector"
         reverted: title since 100 at [100, 200, 300, 400, 500]
-        recheck: 3700"#]]);
+        recheck: 3700"#]],
+    );
 }
 
 #[test]
@@ -1689,11 +1731,14 @@ fn a_person_may_have_it_tried_once_more() {
     let plan = planned(&situation);
     assert!(matches!(plan.step, Some(Step::Call(Call::UpdateMessageContact(..), _))));
     situation.recorded = plan.record;
-    check(Situation { now: at(1001), ..written(situation, 0) }, expect![[r#"
+    check(
+        Situation { now: at(1001), ..written(situation, 0) },
+        expect![[r#"
         DriftContested=False
         drift: title "CEO" -> "TechnicalDirector"
         reverted: title since 100 at [200, 300, 400, 500, 1000]
-        recheck: 3800"#]]);
+        recheck: 3800"#]],
+    );
     let mut few = reverted(Field::Title, &[100, 200]).recorded;
     try_once_more(&mut few);
     assert_eq!(few.reverts[0].times.len(), 2);
