@@ -1820,6 +1820,18 @@ fn a_hash_covers_every_field_that_is_sent_and_what_it_is_for() {
 }
 
 #[test]
+fn the_hash_of_a_target_is_that_of_its_channel_and_its_value_in_lower_case() {
+    let of = |target: Target| key().of_target(&target);
+    let mailbox = of(Target::Email(email("mailbox@example.com")));
+    assert_eq!(mailbox, of(Target::Email(email("MAILBOX@Example.com"))));
+    assert_ne!(mailbox, of(Target::Email(email("mailbox@example.org"))));
+    assert_ne!(mailbox, of(Target::Phone(phone("mailbox@example.com"))));
+    let other_key = HashKey::new([8; 32]);
+    assert_ne!(mailbox, other_key.of_target(&Target::Email(email("mailbox@example.com"))));
+    assert_eq!(mailbox.len(), 32);
+}
+
+#[test]
 fn no_text_holds_a_private_value_or_a_name() {
     let code = "InvalidParameter.PhoneNumber";
     let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
