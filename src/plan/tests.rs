@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after, try_once_more,
+    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step, View,
+    name_in_question, plan, record_after, try_once_more,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -243,7 +243,7 @@ fn planned(situation: &Situation) -> Plan {
         },
         recorded,
         connection,
-        setback: setback.as_ref(),
+        setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
         hash_key: &key(),
     };
     plan(&input, *now)
@@ -2309,13 +2309,37 @@ fn a_final_error_stands_until_the_spec_changes_or_the_contact_agrees() {
 fn a_setback_ends_when_its_operation_works_and_counts_within_a_generation() {
     let first = failed(Action::UpdateMessageContact, FailureClass::WrongState, "State");
     let next = |action, error: Option<&CallError>, generation| {
-        next_setback(Some(&first), action, error, generation, at(1010))
-            .map(|setback| (setback.failures, seconds(setback.at)))
+        let mut setbacks = Setbacks::from(first.clone());
+        setbacks.note(action, error, generation, at(1010));
+        let known = setbacks.of(Action::UpdateMessageContact);
+        known.map(|setback| (setback.failures, seconds(setback.at)))
     };
     assert_eq!(next(Action::UpdateMessageContact, None, 3), None);
     assert_eq!(next(Action::GetMessageContact, None, 3), Some((1, 1000)));
     assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 3), Some((2, 1010)));
     assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 4), Some((1, 1010)));
+}
+
+#[test]
+fn a_setback_concerns_its_like_alone() {
+    let setbacks = Setbacks::from(failed(Action::UpdateMessageContact, FailureClass::Quota, "Q"));
+    let concerns = |action| setbacks.of(action).is_some();
+    assert!(concerns(Action::AddMessageContact) && concerns(Action::CancelMessageContactUpdate));
+    for action in [
+        Action::GetMessageContact,
+        Action::AssociateMembers,
+        Action::SendEmailVerificationForMessageContact,
+    ] {
+        assert!(!concerns(action), "{action}");
+    }
+    let mut sending = Setbacks::from(failed(
+        Action::SendPhoneVerificationForMessageContact,
+        FailureClass::Permission,
+        "NoPermission",
+    ));
+    assert!(sending.of(Action::SendEmailVerificationForMessageContact).is_none());
+    sending.settle();
+    assert!(sending.of(Action::SendPhoneVerificationForMessageContact).is_some());
 }
 
 // What else is said.
