@@ -46,6 +46,9 @@ pub(super) fn consider(
         let unsure = candidates.iter().find(|entry| !is_shown(entry));
         return unsure.map_or_else(|| rest(input, ambiguous()), |entry| read(entry));
     };
+    if entry.unread {
+        return read(entry);
+    }
     let contact = entry.contact.as_ref();
     if contact.status == ContactStatus::Deleting {
         return rest(input, being_deleted());

@@ -668,6 +668,15 @@ fn what_waits_and_then_the_contact_itself_are_read_before_it_is_taken_over() {
         Create: GetMessageContact c-unheld"#]],
     );
     assert!(planned(&shown(Some(at(940)), false)).adopts);
+    // What waits there was asked for, and the answer was that it does not exist.
+    let mut doubted = unheld(None, |contact| contact.title = "CEO".to_owned());
+    doubted.namesakes[0].entry.unread = true;
+    check(
+        doubted,
+        expect![[r#"
+        Creating=False
+        Create: GetMessageContact c-unheld"#]],
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod stand;
 
+mod adoption;
 mod bad_input;
 mod busy;
 mod canary;
