@@ -19,6 +19,7 @@ mod create;
 mod definition_deleted;
 mod delete;
 mod drift;
+mod drift_contested;
 mod gone;
 mod hostile;
 mod killed;
