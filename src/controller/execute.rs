@@ -216,7 +216,12 @@ fn after(
         Outcome::Closed => return Left::Closed,
     };
     let error = result.as_ref().err();
-    note_setback(world, judgement, call.action(), error);
+    if call.members().is_some() {
+        let attempts = judgement.plan.attempts.after(call, error, world.clock.now());
+        world.remember(&judgement.uid, |memory| memory.attempts = attempts);
+    } else {
+        note_setback(world, judgement, call.action(), error);
+    }
     if error.is_some_and(|error| error.class.not_executed())
         && matches!(call, Call::AddMessageContact(_))
     {
@@ -261,6 +266,14 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
         (Call::UpdateMessageContact(_, changes), _) => {
             let note = format!("changed in the directory: {}", fields(changes).join(", "));
             Some(Happening::done("Updated", "UpdateMessageContact", note))
+        }
+        (Call::AssociateMembers(_, ids), _) => {
+            let note = format!("bound in the directory to {} members", ids.len());
+            Some(Happening::done("Bound", "AssociateMembers", note))
+        }
+        (Call::DisassociateMembers(_, ids), _) => {
+            let note = format!("unbound in the directory from {} members", ids.len());
+            Some(Happening::done("Unbound", "DisassociateMembers", note))
         }
         (Call::DeleteMessageContact { .. }, Reply::Deletion(DeletionState::Deleted)) => {
             let note = "the contact was deleted from the directory".to_owned();

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
-use super::gather::{Judgement, World, uid_of};
+use super::gather::{Judgement, Memory, World, uid_of};
 use super::report::{self, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
@@ -166,7 +166,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
         return pass;
     }
-    world.remember_if_known(&pass.uid, |memory| memory.setback = None);
+    world.remember_if_known(&pass.uid, Memory::forget_failures);
     let mut recorded = parse::recorded(&status);
     // Who may not act has no say in how the directory is called.
     let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
@@ -201,10 +201,12 @@ async fn report_and_rest(
     let record = &judgement.plan.record;
     match report::contact(world, judgement, record, pass.asked.as_deref()).await? {
         Written::Stored => {
-            if judgement.plan.verdict.synced.status == Status::True {
+            let in_sync = judgement.plan.verdict.synced.status == Status::True;
+            world.remember_if_known(&judgement.uid, |memory| {
                 // What failed once must not hold back a repair later.
-                world.remember_if_known(&judgement.uid, |memory| memory.setback = None);
-            }
+                memory.setback.take_if(|_| in_sync);
+                memory.attempts = judgement.plan.attempts.clone();
+            });
             world.contact_waker.wake_at(key.clone(), recheck_at);
             pass.happened.extend(Happening::trouble(judgement));
             tell(world, judgement, pass).await;

@@ -9,6 +9,8 @@ mod create;
 
 mod update;
 
+mod bind;
+
 mod delete;
 
 mod setback;
@@ -32,6 +34,7 @@ use crate::domain::snapshot::{Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 use crate::domain::verification::Outlook;
 
+pub use bind::Attempts;
 use hash::HashKey;
 pub use setback::{Setback, next as next_setback, record_after};
 
@@ -53,8 +56,10 @@ pub struct Input<'a> {
     pub recorded: &'a Recorded,
     /// What is known of the directory.
     pub connection: Connection<'a>,
-    /// The last call for this object, if it failed.
+    /// The last call for this object, if it failed; calls for bindings aside.
     pub setback: Option<&'a Setback>,
+    /// What is known of the calls for its bindings.
+    pub attempts: &'a Attempts,
     /// The key of the hashes.
     pub hash_key: &'a HashKey,
 }
@@ -154,6 +159,9 @@ pub struct Plan {
     pub drift: Vec<Difference>,
     /// What is to be seen of the channels.
     pub outlook: Outlook,
+    /// What still counts of the calls for the bindings. It MUST be kept when the pass ends, and
+    /// be asked when the step was a call for bindings and has ended.
+    pub attempts: Attempts,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
 }
@@ -221,7 +229,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 {
                     rest(input, updating(BEING_DELETED))
                 }
-                (None, Some(Sight::Known(entry))) => update::converge(input, wanted, view, entry),
+                (None, Some(Sight::Known(entry))) => {
+                    let fields = update::converge(input, wanted, view, entry);
+                    let fields = setback::hold_back(input, fields, now);
+                    bind::beside(input, wanted, entry, fields, now)
+                }
                 (None, Some(Sight::Unlisted)) => look(input, view),
                 (None, Some(Sight::Gone)) => create::again(input, view, now),
             }
@@ -272,6 +284,7 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
         verdict: verdict(input, synced),
         drift: Vec::new(),
         outlook: Outlook::default(),
+        attempts: input.attempts.clone(),
         recheck_at: None,
     }
 }
@@ -333,12 +346,8 @@ fn verdict(input: &Input<'_>, synced: Finding) -> Verdict {
     Verdict {
         email_verified: channel("e-mail address"),
         phone_verified: phone.then(|| channel("phone number")),
-        bound: members.then(|| {
-            Finding::unknown(
-                Reason::NotSynced,
-                "`members` is not acted upon by this version; bindings are left as they are",
-            )
-        }),
+        bound: members
+            .then(|| Finding::unknown(Reason::NotSynced, "known once the fields are in sync")),
         policy_compliant: None,
         ready_waits_for_verification: ready_when == ReadyWhen::Verified,
         synced,

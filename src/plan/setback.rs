@@ -29,7 +29,7 @@ const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 impl Setback {
     /// When the operation may be tried again; `None`: not before the spec changes.
-    fn again_at(&self) -> Option<Timestamp> {
+    pub(super) fn again_at(&self) -> Option<Timestamp> {
         let doubled =
             1_i32.checked_shl(self.failures.saturating_sub(1).min(12)).unwrap_or(i32::MAX);
         let growing = RETRY_PAUSE_MIN.saturating_mul(doubled).min(RETRY_PAUSE_MAX);
@@ -64,6 +64,8 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let plan = without_outdated_error(input, plan);
     let setback = input.setback.filter(|setback| setback.generation == input.generation);
     let call = match &plan.step {
+        // Bindings have setbacks of their own.
+        Some(Step::Call(call, _)) if call.members().is_some() => return plan,
         Some(Step::Call(call, _)) => call,
         Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
         Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
@@ -193,7 +195,7 @@ fn refused(call: &Call, error: &LastError) -> Finding {
 }
 
 /// What a failed call is called in the status.
-fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
+pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
     let CallError { action, class, code, .. } = &setback.error;
     let code = code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
     let what = format!("{action}: {}{code}", class.as_str());
