@@ -201,13 +201,10 @@ pub fn wanted_name(spec: &MessageContactSpec) -> ContactName {
 /// The fields of a contact that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
-    [
-        ("spec.members", spec.members.is_some()),
-        ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, set)| set.then_some(field))
-    .collect()
+    [("spec.adoptionPolicy", spec.adoption_policy.is_some())]
+        .into_iter()
+        .filter_map(|(field, set)| set.then_some(field))
+        .collect()
 }
 
 /// The part of an annotation's text that is echoed in status: its first 128 bytes, cut where a
@@ -307,13 +304,10 @@ pub fn directory(
 /// The fields of a directory that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
-    [
-        ("spec.allowedMembers", spec.allowed_members.is_some()),
-        ("spec.adoption", spec.adoption.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, set)| set.then_some(field))
-    .collect()
+    [("spec.adoption", spec.adoption.is_some())]
+        .into_iter()
+        .filter_map(|(field, set)| set.then_some(field))
+        .collect()
 }
 
 fn at(field: &'static str) -> impl Fn(Malformed) -> Problem {

@@ -126,8 +126,8 @@ pub struct ResourceDirectorySpec {
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub namespaces: Option<NamespaceSelector>,
 
-    /// The ids that contacts may be bound to. Left out, any. Not acted upon by this version.
-    /// Example: `[fd-a1b2c3d4e5]`.
+    /// The ids that contacts may name in `members`, to the letter: a folder that stands here does
+    /// not let in the accounts in it. Left out, any. Example: `[fd-a1b2c3d4e5]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("items" = text(ID_CHARS_MAX)),

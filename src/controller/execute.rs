@@ -295,6 +295,10 @@ fn after(
     let error = result.as_ref().err();
     match (&judgement.plan.send, error) {
         (Some(send), Some(error)) => after_unsent(world, judgement, send, error),
+        (Some(_) | None, _) if call.members().is_some() => {
+            let attempts = judgement.plan.attempts.after(call, error, world.clock.now());
+            world.remember(&judgement.uid, |memory| memory.attempts = attempts);
+        }
         (Some(_) | None, _) => note_setback(world, judgement, call.action(), error),
     }
     if error.is_some_and(|error| error.class.not_executed())
@@ -382,6 +386,14 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
         (Call::CancelMessageContactUpdate { .. }, _) => {
             let note = "a change that was not confirmed was taken back".to_owned();
             Some(Happening::done("Cancelled", "CancelMessageContactUpdate", note))
+        }
+        (Call::AssociateMembers(_, ids), _) => {
+            let note = format!("bound in the directory to {} members", ids.len());
+            Some(Happening::done("Bound", "AssociateMembers", note))
+        }
+        (Call::DisassociateMembers(_, ids), _) => {
+            let note = format!("unbound in the directory from {} members", ids.len());
+            Some(Happening::done("Unbound", "DisassociateMembers", note))
         }
         (Call::DeleteMessageContact { .. }, Reply::Deletion(DeletionState::Deleted)) => {
             let note = "the contact was deleted from the directory".to_owned();

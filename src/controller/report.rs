@@ -378,6 +378,7 @@ impl Happening {
                     | Reason::DriftContested
                     | Reason::NotRemovable
                     | Reason::QuotaExceeded
+                    | Reason::UnknownMember
                     | Reason::Unauthorized
                     | Reason::Drifted
                     | Reason::VerificationQuotaExhausted

@@ -329,13 +329,15 @@ impl Snapshot {
                 }
             }
             (call, Err(error)) => {
-                let look_again = matches!(
-                    error.class,
+                // Bindings may be refused because they are there already (A18).
+                let look_again = match error.class {
                     FailureClass::OutcomeUnknown
-                        | FailureClass::ContactNotFound
-                        | FailureClass::NothingPending
-                        | FailureClass::WrongState
-                );
+                    | FailureClass::ContactNotFound
+                    | FailureClass::NothingPending
+                    | FailureClass::WrongState => true,
+                    FailureClass::InvalidInput => call.members().is_some(),
+                    _ => false,
+                };
                 if let (true, Some(id)) = (look_again, call.contact_id()) {
                     self.mark_unread(id, &mut changed);
                 }

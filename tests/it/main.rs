@@ -12,6 +12,7 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod bindings;
 mod busy;
 mod canary;
 mod create;
