@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
-    PhoneChange, Target,
+    PhoneChange, Skew, Target,
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
@@ -2395,7 +2395,7 @@ fn shown_setbacks(situation: &Situation, action: Action) -> String {
         FailureClass::NotFound,
         FailureClass::Credentials,
         FailureClass::TokenExpired,
-        FailureClass::Clock,
+        FailureClass::Clock(Skew(Some(60))),
         FailureClass::Permission,
         FailureClass::Unavailable,
         FailureClass::OutcomeUnknown,
