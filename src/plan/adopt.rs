@@ -11,9 +11,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::update::{changes, leave_out_pending};
-use super::{Input, Plan, Step, Urgency, View, create, rest, step_on};
-use crate::domain::call::{Call, Changes, Target};
+use super::{Desired, Input, Plan, Step, Urgency, View, create, rest, step_on, verify};
+use crate::domain::call::{Call, Target};
 use crate::domain::contact::{Adoption, ContactStatus, DesiredContact, Mode, Recorded};
 use crate::domain::snapshot::Entry;
 use crate::domain::verdict::{Finding, Reason};
@@ -53,13 +52,30 @@ pub(super) fn consider(
     if contact.status == ContactStatus::Deleting {
         return rest(input, being_deleted());
     }
-    match fits(wanted, entry) {
-        Fit::Differs => return rest(input, refused(wanted.mode)),
-        Fit::Unknown => {
-            let id = contact.id.clone();
-            return self::read(input, Call::ListMessageContactVerifications { id, page: 1 });
-        }
-        Fit::Fits => {}
+    let record = Recorded {
+        directory_id: Some(view.directory_id.clone()),
+        contact_id: Some(contact.id.clone()),
+        verification: verification(input, wanted, entry, now),
+        ..Recorded::default()
+    };
+    let enforced = DesiredContact { mode: Mode::Enforce, ..wanted.clone() };
+    let desired = Desired::Present(&enforced);
+    let as_if_held = Input { finalizer: true, desired, ..input.clone() };
+    let next = create::replan(&as_if_held, view, &record, now);
+    if let Some(Step::Call(call, _)) = &next.step
+        && call.action().is_read()
+    {
+        return self::read(input, call.clone());
+    }
+    let is_identical = next.step.is_none() && next.verdict.synced.reason == Reason::InSync;
+    if wanted.adoption == Adoption::IfIdentical && !is_identical {
+        return rest(input, refused(wanted.mode));
+    }
+    if entry.pending.is_none() {
+        // The cloud may show a value that waits as if it were in force (A12): `Active` would confirm
+        // what nobody has confirmed.
+        let id = contact.id.clone();
+        return self::read(input, Call::ListMessageContactVerifications { id, page: 1 });
     }
     if wanted.mode == Mode::ReportOnly {
         return rest(input, would_be_taken());
@@ -70,43 +86,12 @@ pub(super) fn consider(
     if !input.finalizer {
         return step_on(input, looking(), Step::TakeFinalizer);
     }
-    let record = Recorded {
-        directory_id: Some(view.directory_id.clone()),
-        contact_id: Some(contact.id.clone()),
-        verification: verification(input, wanted, entry, now),
-        ..Recorded::default()
-    };
     Plan { adopts: true, ..create::replan(input, view, &record, now) }
 }
 
 /// A backlog of contacts to take over waits behind what people change, as one of creates does.
 fn read(input: &Input<'_>, call: Call) -> Plan {
     step_on(input, looking(), Step::Call(call, Urgency::Create))
-}
-
-/// Whether a contact may be taken over, as far as its fields matter.
-enum Fit {
-    Fits,
-    Differs,
-    /// Only the values that wait for their owner can tell.
-    Unknown,
-}
-
-/// What waits is asked for before any contact is taken over: the cloud may show it as if it were in
-/// force (A12), and then `Active` would confirm a value that nobody has confirmed.
-fn fits(wanted: &DesiredContact, entry: &Entry) -> Fit {
-    let identical = wanted.adoption == Adoption::IfIdentical;
-    let mut changes = changes(wanted, &entry.contact);
-    let Changes { name, title, email: _, phone: _, message_types } = &changes;
-    let bound_alike =
-        wanted.members.as_ref().is_none_or(|members| *members == entry.contact.members);
-    let alike = name.is_none() && title.is_none() && message_types.is_none() && bound_alike;
-    if identical && !alike {
-        return Fit::Differs;
-    }
-    let Some(pending) = &entry.pending else { return Fit::Unknown };
-    leave_out_pending(&mut changes, pending);
-    if identical && changes != Changes::default() { Fit::Differs } else { Fit::Fits }
 }
 
 /// What is known of the confirmation of a contact that is taken over. A value that is not in force
@@ -119,8 +104,9 @@ fn verification(
 ) -> Verification {
     let contact = entry.contact.as_ref();
     let hash = |target: &Target| input.hash_key.of_target(target);
-    let waits = |target: &Target| {
-        entry.pending.iter().flatten().any(|pending| hash(pending) == hash(target))
+    let waits = |value: &Target| {
+        let mut pending = entry.pending.iter().flat_map(|pending| &pending.targets);
+        pending.any(|target| verify::is_same(target, value))
     };
     let email = |address: &_| Target::Email(Clone::clone(address));
     let phone = |number: &_| Target::Phone(Clone::clone(number));
