@@ -14,6 +14,8 @@ mod report;
 
 mod claims;
 
+mod ledgers;
+
 mod triggers;
 
 mod shown;

@@ -111,6 +111,25 @@ impl Call {
             | Self::DisassociateMembers(id, _) => Some(id),
         }
     }
+
+    /// The ids that are to be bound or unbound; `None` for every other operation.
+    #[must_use]
+    pub fn members(&self) -> Option<&BTreeSet<MemberId>> {
+        match self {
+            Self::AssociateMembers(_, ids) | Self::DisassociateMembers(_, ids) => Some(ids),
+            Self::AddMessageContact(_)
+            | Self::UpdateMessageContact(..)
+            | Self::GetMessageContact(_)
+            | Self::ListMessageContacts { .. }
+            | Self::DeleteMessageContact { .. }
+            | Self::GetMessageContactDeletionStatus(_)
+            | Self::SendEmailVerificationForMessageContact(..)
+            | Self::SendPhoneVerificationForMessageContact(..)
+            | Self::ListMessageContactVerifications { .. }
+            | Self::CancelMessageContactUpdate { .. }
+            | Self::GetResourceDirectory => None,
+        }
+    }
 }
 
 /// The name of an operation.
