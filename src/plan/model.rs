@@ -285,8 +285,7 @@ impl Channel {
         first.clone().or(second.clone())
     }
 
-    /// Whether the value is in force or waits. Going back to the value in force while another one
-    /// waits counts as well: that cancels the other one only once verification is in scope.
+    /// Whether the value is in force or waits.
     fn has(&self, value: &str) -> bool {
         let same = |shown: &String| shown.eq_ignore_ascii_case(value);
         self.pending.as_ref().is_some_and(same) || self.effective.as_ref().is_some_and(same)
@@ -1308,11 +1307,9 @@ impl World {
         let keeps_phone = |contact: &CloudContact| {
             spec.phone.is_none() && contact.phone.shown(self.cloud.switches).is_some()
         };
-        // Where a pending value is shown, going back to the one in force is still to be written.
+        // A change that waits and is not wanted would be taken back.
         let overlaid = |channel: &Channel, wanted: Option<&str>| {
-            channel.pending.is_some()
-                && self.cloud.switches.shows_pending
-                && channel.effective.as_deref() == wanted
+            channel.pending.is_some() && channel.effective.as_deref() == wanted
         };
         let is_overlaid = |contact: &CloudContact| {
             overlaid(&contact.email, Some(spec.email.reveal()))
@@ -1337,9 +1334,6 @@ impl World {
             Reason::UnknownMember | Reason::QuotaExceeded | Reason::Updating => {
                 agrees && !phone_stays && !bound_alike
             }
-            // Going back to the value in force while another one waits (A12): only a Cancel helps,
-            // which comes with verification.
-            Reason::DriftContested => contact.is_some_and(is_overlaid),
             Reason::NotRemovable => {
                 agrees && phone_stays && self.cloud.switches.clearing != Clearing::Done
             }
