@@ -13,6 +13,7 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
+use super::ledgers::Ledgers;
 use super::report::{Interrupted, within};
 use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
@@ -28,7 +29,8 @@ use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
+    View,
 };
 
 /// Everything that the controllers share.
@@ -54,6 +56,7 @@ pub struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) ledgers: Ledgers,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -93,8 +96,12 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
-    /// The last call for the object, if it failed; calls for bindings aside.
-    pub(super) setback: Option<Setback>,
+    /// A message that was written down in the status and is still to be sent.
+    pub(super) unsent: Option<Unsent>,
+    /// It is counted in the ledger of the directory, too.
+    pub(super) counted: bool,
+    /// The last calls for the object that failed; those for bindings aside.
+    pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.
     pub(super) attempts: Attempts,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
@@ -108,7 +115,7 @@ pub(super) struct Memory {
 impl Memory {
     /// What failed before may be tried again at once.
     pub(super) fn forget_failures(&mut self) {
-        self.setback = None;
+        self.setbacks = Setbacks::default();
         self.attempts = Attempts::default();
     }
 }
@@ -313,6 +320,9 @@ impl World {
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
+        let identity = snapshot.and_then(Snapshot::identity);
+        let ledger =
+            identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
@@ -328,6 +338,7 @@ impl World {
                     .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
                 add: add_fate(&recorded, &memory, self.started_at),
+                ledger: &ledger,
             }),
         };
         let input = Input {
@@ -338,7 +349,8 @@ impl World {
             desired,
             recorded: &recorded,
             connection,
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
+            unsent: memory.unsent.as_ref(),
             attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };

@@ -123,8 +123,7 @@ impl Attempts {
             | FailureClass::Unavailable
             | FailureClass::OutcomeUnknown => {
                 let before = self.setback.as_ref();
-                next.setback =
-                    setback::next(before, call.action(), Some(error), self.generation, now);
+                next.setback = Some(Setback::after(before, error, self.generation, now));
                 return next;
             }
         };

@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after,
+    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
+    name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MemberId,
     MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::VerificationPolicy;
@@ -54,6 +55,7 @@ const POLL: SignedDuration = SignedDuration::from_mins(5);
 
 /// How this cloud answers the open questions.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one open question")]
 struct Switches {
     /// A12: a pending value is shown instead of the one in force.
     shows_pending: bool,
@@ -587,7 +589,7 @@ struct Memory {
     /// The record in hand: its last write is stored when the pass ends.
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
-    setback: Option<Setback>,
+    setbacks: Setbacks,
     attempts: Attempts,
     recheck_at: Option<Timestamp>,
     dirty: bool,
@@ -604,6 +606,7 @@ struct World {
     let_go: BTreeSet<Uid>,
     snapshot: Snapshot,
     memory: [Memory; OBJECTS],
+    ledger: Ledger,
     started_at: Timestamp,
     now: Timestamp,
     fault: Option<Fault>,
@@ -642,6 +645,7 @@ impl World {
             let_go: BTreeSet::new(),
             snapshot: Snapshot::default(),
             memory: Default::default(),
+            ledger: Ledger::default(),
             started_at: now,
             now,
             fault: None,
@@ -766,6 +770,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            ledger: &self.ledger,
         }
     }
 
@@ -787,7 +792,8 @@ impl World {
             desired: object.desired(),
             recorded: &recorded,
             connection: Connection::Open(view),
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
+            unsent: None,
             attempts: &memory.attempts,
             hash_key: &self.key,
         };
@@ -800,11 +806,12 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, outlook: _, attempts, recheck_at } = plan;
+        let Plan { record, step, send: _, verdict, drift: _, outlook: _, attempts, recheck_at } =
+            plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         self.memory[index].last_bound = verdict.bound.map(|bound| (bound.status, bound.reason));
         if verdict.synced.status == Status::True {
-            self.memory[index].setback = None;
+            self.memory[index].setbacks.settle();
         }
         let stored = &object.stored;
         // Until the call has ended its write counts for nothing: the lane asks again.
@@ -862,13 +869,7 @@ impl World {
                 let error = self.list();
                 let action = Call::ListMessageContacts { page: 1 }.action();
                 let memory = &mut self.memory[index];
-                memory.setback = next_setback(
-                    memory.setback.as_ref(),
-                    action,
-                    error.as_ref(),
-                    object.generation,
-                    self.now,
-                );
+                memory.setbacks.note(action, error.as_ref(), object.generation, self.now);
             }
             Some(Step::Call(call, _)) => {
                 self.memory[index].in_hand = Some(before.clone());
@@ -956,11 +957,9 @@ impl World {
         if call.members().is_some() {
             memory.attempts = attempts.after(call, error, self.now);
         } else {
-            let before = memory.setback.as_ref();
-            memory.setback =
-                next_setback(before, call.action(), error, object.generation, self.now);
+            memory.setbacks.note(call.action(), error, object.generation, self.now);
         }
-        memory.in_hand = Some(record_after(before, planned, error));
+        memory.in_hand = Some(record_after(before, planned, call, error));
         Ok(Turn::Goes)
     }
 
@@ -1062,7 +1061,10 @@ impl World {
                     members: members_of(*members),
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
                     adoption: Adoption::IfIdentical,
-                    verification: VerificationPolicy::default(),
+                    verification: VerificationPolicy {
+                        send: false,
+                        ..VerificationPolicy::default()
+                    },
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);
@@ -1360,7 +1362,7 @@ fn told(switches: Switches, events: &[Event]) -> Checked {
     let unbound =
         |memory: &&Memory| memory.last_bound.is_some_and(|(status, _)| status == Status::False);
     let retries = world.memory.iter().filter(unbound).count();
-    let most = calls + 2 * 13 * u32::try_from(retries).unwrap_or(0);
+    let most = calls + 3 * 13 * u32::try_from(retries).unwrap_or(0);
     prop_assert!((calls..=most).contains(&world.calls), "calls at rest");
     prop_assert_eq!(world.cloud.made, made, "contacts at rest");
     world.check_end()
