@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
-use super::report::{self, Counted, Happening, Interrupted, Written};
+use super::report::{self, Asked, Counted, Happening, Interrupted, Written};
 use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
@@ -104,11 +104,13 @@ pub(super) async fn store_first(
     };
     let setback = action.and_then(|action| memory.setbacks.of(action));
     let retries = setback.is_some_and(|setback| setback.generation == generation);
+    // That a list is fresh is said with what it shows.
+    let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
     let written = if retries {
         // What failed before stands until this try has ended, or every retry would be news.
-        report::record(world, judgement, &record, &pass.asked).await?
+        report::record(world, judgement, &record, &asked).await?
     } else {
-        report::contact(world, judgement, &record, &pass.asked).await?
+        report::contact(world, judgement, &record, &asked).await?
     };
     if matches!(written, Written::Stored) {
         if let Some(Send { target, contact: _, at }) = plan.send.clone() {

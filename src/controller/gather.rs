@@ -19,8 +19,7 @@ use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
-use crate::directory::{Credentials, Directory, Registry, Roots};
-use crate::domain::access::AccessKeys;
+use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
     ContactName, DesiredContact, DirectoryId, MemberId, ObservedContact, Recorded, Removal, Uid,
 };
@@ -68,8 +67,8 @@ pub struct Environment {
     pub namespace: String,
     /// Endpoints that may be used beside the built-in ones, each an exact origin.
     pub allow_list: Vec<String>,
-    /// The keys in the environment: none, some, or why they are not usable.
-    pub keys: Result<Option<AccessKeys>, String>,
+    /// What it says about access keys.
+    pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
 }
@@ -83,7 +82,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
-        let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
+        let keys = Ambient::read(lookup, &allow_list);
         Self { namespace, allow_list, keys, roots }
     }
 }

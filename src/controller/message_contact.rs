@@ -16,7 +16,7 @@ use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
-use crate::plan::asked_again;
+use crate::plan::{Step, asked_again};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -246,8 +246,13 @@ async fn report_closed(
     judgement: &Judgement,
     pass: &mut Pass,
 ) -> Result<Action, Interrupted> {
-    if let Some(record) = &pass.carried {
-        report::record(world, judgement, record, &pass.asked).await?;
+    let reads =
+        matches!(&judgement.plan.step, Some(Step::Call(call, _)) if call.action().is_read());
+    // What a read was planned with is known already; what a write was planned with is not done.
+    let record = if reads { Some(&judgement.plan.record) } else { pass.carried.as_ref() };
+    if let Some(record) = record {
+        let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
+        report::record(world, judgement, record, &asked).await?;
     }
     tell(world, judgement, pass).await;
     Ok(Action::await_change())

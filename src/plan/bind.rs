@@ -118,7 +118,8 @@ impl Attempts {
             | FailureClass::NotFound
             | FailureClass::Credentials
             | FailureClass::TokenExpired
-            | FailureClass::Clock
+            | FailureClass::Clock(_)
+            | FailureClass::NoKeys(_)
             | FailureClass::Permission
             | FailureClass::Unavailable
             | FailureClass::OutcomeUnknown => {

@@ -28,7 +28,7 @@ use crate::domain::contact::{
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
-use crate::domain::verification::VerificationPolicy;
+use crate::domain::verification::{ChannelState, Verification, VerificationPolicy};
 
 /// How many stories are told. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` tell others.
 const STORIES: u32 = 2000;
@@ -1353,6 +1353,12 @@ impl World {
 }
 
 impl Object {
+    fn waits(&self) -> bool {
+        let Verification { email, phone } = &self.stored.verification;
+        let mut channels = [email, phone].into_iter().flatten();
+        channels.any(|channel| channel.state != ChannelState::Verified)
+    }
+
     fn desired(&self) -> Desired<'_> {
         match self.deleting {
             Some((since, removal)) => Desired::Absent { removal, since },
@@ -1375,7 +1381,9 @@ fn told(switches: Switches, events: &[Event]) -> Checked {
     let unbound =
         |memory: &&Memory| memory.last_bound.is_some_and(|(status, _)| status == Status::False);
     let retries = world.memory.iter().filter(unbound).count();
-    let most = calls + 3 * 13 * u32::try_from(retries).unwrap_or(0);
+    // What waits for its owner may have to be asked for once a poll.
+    let waits = world.objects.iter().flatten().filter(|object| object.waits()).count();
+    let most = calls + 13 * u32::try_from(3 * retries + waits).unwrap_or(0);
     prop_assert!((calls..=most).contains(&world.calls), "calls at rest");
     prop_assert_eq!(world.cloud.made, made, "contacts at rest");
     world.check_end()

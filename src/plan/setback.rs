@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict, verify};
-use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
+use crate::domain::call::{
+    Action, Call, CallError, FailureClass, KeyCause, KeyFailure, PhoneChange,
+};
 use crate::domain::contact::{LastError, LastWrite, Recorded};
 use crate::domain::verdict::{Finding, Reason};
 
@@ -137,7 +139,8 @@ impl Setback {
             | FailureClass::WrongState
             | FailureClass::Credentials
             | FailureClass::TokenExpired
-            | FailureClass::Clock
+            | FailureClass::Clock(_)
+            | FailureClass::NoKeys(_)
             | FailureClass::NameTaken
             | FailureClass::ContactNotFound => growing,
             FailureClass::Permission
@@ -303,8 +306,19 @@ pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
             let next = format!("grant resourcemanager:{action} to the identity of the directory");
             return Finding::unmet(Reason::Unauthorized, format!("{what}; {next}"));
         }
-        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock => {
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_) => {
             (Reason::Unauthorized, "it is tried again with growing pauses")
+        }
+        // Nothing was called: the failure is none of this action.
+        FailureClass::NoKeys(KeyFailure { cause, .. }) => {
+            let reason = match cause {
+                KeyCause::Unanswered => Reason::CloudUnavailable,
+                KeyCause::Refused | KeyCause::Forbidden | KeyCause::NoRole | KeyCause::Clock(_) => {
+                    Reason::Unauthorized
+                }
+            };
+            let next = "see the conditions of the directory";
+            return Finding::unmet(reason, format!("{action}: {}; {next}", class.as_str()));
         }
         FailureClass::Quota => (Reason::QuotaExceeded, "it is tried again every few minutes"),
         FailureClass::UnknownMember => {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
-    PhoneChange, Target,
+    KeyCause, KeyFailure, KeyStep, PhoneChange, Skew, Target,
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
@@ -2379,6 +2379,7 @@ fn what_an_open_intent_made_is_deleted_too() {
 
 /// What is said after a failed call, how long it is held back, and after the fifth time in a row.
 fn shown_setbacks(situation: &Situation, action: Action) -> String {
+    let no_keys = |cause| FailureClass::NoKeys(KeyFailure { step: KeyStep::AssumeRole, cause });
     let classes = [
         FailureClass::InvalidInput,
         FailureClass::NameTaken,
@@ -2395,8 +2396,10 @@ fn shown_setbacks(situation: &Situation, action: Action) -> String {
         FailureClass::NotFound,
         FailureClass::Credentials,
         FailureClass::TokenExpired,
-        FailureClass::Clock,
+        FailureClass::Clock(Skew(Some(60))),
         FailureClass::Permission,
+        no_keys(KeyCause::Forbidden),
+        no_keys(KeyCause::Unanswered),
         FailureClass::Unavailable,
         FailureClass::OutcomeUnknown,
     ];
@@ -2437,8 +2440,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
@@ -2459,8 +2464,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
@@ -2482,8 +2489,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
