@@ -15,8 +15,9 @@ use super::message_contact::{
 use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
     Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
-    LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS, ResourceDirectorySpec, SECRET_MISSING,
-    SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
+    LABEL_VALUE_ADVICE, MANAGEMENTS, NamespaceSelector, OPERATORS, ResourceDirectorySpec,
+    SECRET_MISSING, SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES, SOURCES, VALUES_MISSING,
+    VALUES_UNUSED,
 };
 use super::schema::{DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE};
 use crate::domain::access::{Endpoint, NotAllowed};
@@ -221,7 +222,7 @@ impl DirectoryProblem {
             Self::Invalid(problem) | Self::NotSupportedYet(problem) => {
                 if problem.field_path.starts_with("spec.credentials") {
                     Reason::Unauthorized
-                } else if problem.field_path.starts_with("spec.endpoint") {
+                } else if ["spec.endpoint", "spec.site"].contains(&problem.field_path.as_str()) {
                     Reason::EndpointNotAllowed
                 } else {
                     Reason::Unreachable
@@ -245,9 +246,6 @@ pub fn directory(
     spec: &ResourceDirectorySpec,
     allow_list: &[String],
 ) -> Result<DesiredDirectory, DirectoryProblem> {
-    if !matches!(spec.management.as_deref(), None | Some("Full")) {
-        return Err(not_yet("management", "leave it out, or suspend the directory"));
-    }
     let pin = spec.directory_id.as_deref();
     if pin.is_some_and(|id| !DirectoryId::is_formed(id)) {
         return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
@@ -273,7 +271,7 @@ pub fn directory(
         namespaces: namespaces(spec.namespaces.as_ref())?,
         allowed_members: allowed_members(spec.allowed_members.as_deref())?,
         adoption: adoption("adoption", spec.adoption.as_deref())?,
-        management: Management::Full,
+        management: management(spec.management.as_deref())?,
         poll_interval,
         requests_per_second,
         suspended: spec.suspend.unwrap_or(false),
@@ -340,6 +338,14 @@ fn adoption(field: &str, word: Option<&str>) -> Result<Adoption, Problem> {
         Some("Always") => Adoption::Always,
         Some("Never") => Adoption::Never,
         _ => Adoption::IfIdentical,
+    })
+}
+
+fn management(word: Option<&str>) -> Result<Management, Problem> {
+    Ok(match one_of("management", word, &MANAGEMENTS)? {
+        Some("NoDelete") => Management::NoDelete,
+        Some("ReportOnly") => Management::ReportOnly,
+        _ => Management::Full,
     })
 }
 

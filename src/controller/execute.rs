@@ -8,12 +8,12 @@ use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
 use super::report::{self, Happening, Interrupted, Written};
+use crate::api::MessageContact;
 use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::{Finding, Reason};
-use crate::plan::{AddFate, Step, Urgency, record_after};
+use crate::plan::{AddFate, Definition, Step, Urgency, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -21,8 +21,6 @@ pub(super) enum Left {
     LookAgain,
     /// Somebody else wrote the object meanwhile.
     Conflict,
-    /// The step cannot be taken, for a reason that the plan does not know.
-    Held(Finding),
     /// The directory takes no calls any more.
     Closed,
     /// The object is gone, or may go.
@@ -102,16 +100,13 @@ pub(super) async fn step(
         },
         Step::Relist => Ok(relist(world, judgement).await),
         Step::Call(planned @ Call::DeleteMessageContact { .. }, urgency) => {
-            match world.definition_stands().await {
-                Ok(true) => Ok(call(world, key, judgement, pass, planned, *urgency).await),
-                Ok(false) => {
-                    world.remember(&judgement.uid, |memory| memory.let_go = true);
-                    Ok(Left::LookAgain)
+            let definition = world.definition::<MessageContact>().await?;
+            world.remember(&judgement.uid, |memory| memory.definition = definition);
+            match definition {
+                Definition::Stands => {
+                    Ok(call(world, key, judgement, pass, planned, *urgency).await)
                 }
-                Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
-                    Ok(Left::Held(definition_unreadable()))
-                }
-                Err(error) => Err(error),
+                Definition::BeingDeleted | Definition::Unreadable { .. } => Ok(Left::LookAgain),
             }
         }
         Step::Call(planned, urgency) => {
@@ -130,16 +125,6 @@ async fn call(
 ) -> Left {
     let outcome = send(world, key, judgement, pass, planned, urgency).await;
     after(world, judgement, pass, planned, outcome)
-}
-
-fn definition_unreadable() -> Finding {
-    Finding::unmet(
-        Reason::DeletionFailed,
-        "the operator may not read the definition of its own kind, and deletes nothing in the cloud \
-         without having looked whether the definition itself is being deleted; grant its service \
-         account `get` on the CustomResourceDefinition messagecontacts.message-contacts.dev, or set \
-         `deletionPolicy: Retain`",
-    )
 }
 
 async fn relist(world: &World, judgement: &Judgement) -> Left {

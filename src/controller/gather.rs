@@ -21,14 +21,14 @@ use crate::directory::Connection::Connecting;
 use crate::directory::{Credentials, Directory, Registry, Roots};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DesiredContact, DirectoryId, Mode, ObservedContact, Recorded, Uid,
 };
-use crate::domain::directory::{DesiredDirectory, NamespaceRule};
+use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, View,
+    self, AddFate, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks, View,
 };
 
 /// Everything that the controllers share.
@@ -95,8 +95,8 @@ pub(super) struct Memory {
     pub(super) add: Option<(String, Timestamp, AddFate)>,
     /// The last calls for the object that failed.
     pub(super) setbacks: Setbacks,
-    /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
-    pub(super) let_go: bool,
+    /// What the apiserver told of our definition when the contact was to be deleted in the cloud.
+    pub(super) definition: Definition,
     /// Told when the object changes while its pass waits for something else.
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
@@ -234,15 +234,24 @@ impl World {
         slots.acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Whether our definition stands. If it is being deleted, somebody takes the operator out, and
-    /// the contacts in the cloud MUST stay. Asked before each deletion in the cloud.
+    /// Whether the definition of that kind stands. If it is being deleted, somebody takes the
+    /// operator out, and the contacts in the cloud MUST stay. Asked before each deletion in the
+    /// cloud.
     ///
     /// # Errors
     /// The apiserver did not tell: nothing may be deleted then.
-    pub(super) async fn definition_stands(&self) -> Result<bool, Interrupted> {
+    pub(super) async fn definition<K: CustomResourceExt>(&self) -> Result<Definition, Interrupted> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let found = within(api.get_metadata_opt(MessageContact::crd_name())).await?;
-        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+        match within(api.get_metadata_opt(K::crd_name())).await {
+            Ok(Some(found)) if found.metadata.deletion_timestamp.is_none() => {
+                Ok(Definition::Stands)
+            }
+            Ok(_) => Ok(Definition::BeingDeleted),
+            Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
+                Ok(Definition::Unreadable { at: self.clock.now() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The runtime of a directory, if its object asks for one.
@@ -275,9 +284,6 @@ impl World {
 
         let wanted = parse::contact(&object.spec);
         let desired = match (&object.metadata.deletion_timestamp, &wanted) {
-            (Some(since), _) if memory.let_go => {
-                Desired::Absent { removal: Removal::Retain, since: since.0 }
-            }
             (Some(since), _) => {
                 Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
             }
@@ -296,10 +302,24 @@ impl World {
             }
         };
         let blocked = matches!(desired, Desired::Blocked(_));
+        let management = match &directory_spec {
+            Some(Ok(spec)) => spec.management,
+            // Nothing is done in it either way.
+            Some(Err(_)) | None => Management::Full,
+        };
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
-        let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
+        let asked = Asked {
+            name: &directory_name,
+            spec: directory_spec.as_ref(),
+            leaves: directory_object
+                .as_ref()
+                .is_some_and(|object| object.metadata.deletion_timestamp.is_some()),
+            to_delete: matches!(desired, Desired::Absent { .. }),
+            recorded: &recorded,
+        };
+        let connection = match asked.answers(snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
                 settling = is_settling(runtime.as_ref(), directory_object.as_deref());
@@ -320,8 +340,10 @@ impl World {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
             settled_generation: settled_generation(&status),
-            finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
+            finalizer: has_finalizer(&object),
             desired,
+            management,
+            definition: memory.definition,
             recorded: &recorded,
             connection,
             setbacks: &memory.setbacks,
@@ -333,7 +355,7 @@ impl World {
         }
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         });
         Some(Judgement {
             stored,
@@ -436,11 +458,12 @@ impl World {
         let admitted = directory.is_some_and(|directory| {
             let spec = parse::directory(&directory.spec, &self.environment.allow_list);
             let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
+            spec.is_ok_and(|spec| {
+                spec.management != Management::ReportOnly && self.admits(&spec, &namespace)
+            })
         });
-        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
-            wanted.mode == crate::domain::contact::Mode::Enforce
-        });
+        let enforced = parse::contact(&object.spec)
+            .is_ok_and(|wanted: DesiredContact| wanted.mode == Mode::Enforce);
         admitted
             && enforced
             && object.spec.suspend != Some(true)
@@ -453,6 +476,8 @@ fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
+        lives_in: recorded.directory_id.clone().filter(|_| !plan::holds_nothing(&recorded)),
+        finalizer: has_finalizer(object),
         holds: recorded.directory_id.zip(recorded.contact_id),
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
@@ -460,6 +485,10 @@ fn claim_of(object: &MessageContact) -> Claim {
         generation: object.metadata.generation,
         deleting: object.metadata.deletion_timestamp.is_some(),
     }
+}
+
+fn has_finalizer(object: &MessageContact) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER)
 }
 
 /// The uid of an object; empty only for one that was never stored.
@@ -510,38 +539,62 @@ enum Closed {
     Unlisted(Finding),
 }
 
-/// The directory and its snapshot, or why nothing can be asked of it.
-fn closed<'a>(
-    spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
-    name: &str,
-    snapshot: Option<&'a Snapshot>,
-) -> Result<(&'a DirectoryId, &'a Snapshot), Closed> {
-    let not_ready = |why: &str| {
-        Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
-    };
-    let refused = |why: &str| Closed::Refused(not_ready(why));
-    let Some(spec) = spec else {
-        return Err(Closed::Refused(Finding::unmet(
-            Reason::DirectoryNotFound,
-            format!("there is no ResourceDirectory `{name}`; create it"),
-        )));
-    };
-    let Ok(spec) = spec else {
-        return Err(refused("has a spec that cannot be followed; see its conditions"));
-    };
-    if spec.suspended {
-        return Err(refused("is suspended"));
+/// What one object asks of its directory.
+struct Asked<'a> {
+    /// The name of the ResourceDirectory.
+    name: &'a str,
+    /// What its spec asks for; `None`: there is no such object.
+    spec: Option<&'a Result<DesiredDirectory, parse::DirectoryProblem>>,
+    /// The ResourceDirectory is being deleted.
+    leaves: bool,
+    /// The object is being deleted.
+    to_delete: bool,
+    /// What the object's status says.
+    recorded: &'a Recorded,
+}
+
+impl Asked<'_> {
+    /// The directory and its snapshot, or why nothing can be asked of it.
+    fn answers<'s>(
+        &self,
+        snapshot: Option<&'s Snapshot>,
+    ) -> Result<(&'s DirectoryId, &'s Snapshot), Closed> {
+        let Self { name, spec, leaves, to_delete, recorded } = self;
+        let not_ready = |why: &str| {
+            let message = format!("the ResourceDirectory `{name}` {why}");
+            Finding::unmet(Reason::DirectoryNotReady, message)
+        };
+        let refused = |why: &str| Closed::Refused(not_ready(why));
+        let Some(spec) = spec else {
+            return Err(Closed::Refused(Finding::unmet(
+                Reason::DirectoryNotFound,
+                format!("there is no ResourceDirectory `{name}`; create it"),
+            )));
+        };
+        let Ok(spec) = spec else {
+            return Err(refused("has a spec that cannot be followed; see its conditions"));
+        };
+        if spec.suspended {
+            return Err(refused("is suspended"));
+        }
+        if *leaves && !to_delete {
+            return Err(refused("is being deleted; it only lets contacts be deleted"));
+        }
+        let identity = snapshot.and_then(Snapshot::identity);
+        if let Some(identity) = identity {
+            if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
+                return Err(refused("reaches another directory than `directoryId` says"));
+            }
+            if plan::lives_elsewhere(recorded, &identity.directory_id) {
+                return Err(Closed::Refused(plan::wrong_directory()));
+            }
+        }
+        let listed = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
+        match (listed, identity) {
+            (Some(snapshot), Some(identity)) => Ok((&identity.directory_id, snapshot)),
+            _ => Err(Closed::Unlisted(not_ready("is not connected; see its conditions"))),
+        }
     }
-    if let (Some(pin), Some(identity)) = (&spec.pin, snapshot.and_then(Snapshot::identity))
-        && *pin != identity.directory_id
-    {
-        return Err(refused("reaches another directory than `directoryId` says"));
-    }
-    let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
-    let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
-    let snapshot = snapshot.ok_or_else(unlisted)?;
-    let identity = snapshot.identity().ok_or_else(unlisted)?;
-    Ok((&identity.directory_id, snapshot))
 }
 
 /// Says which fields are set and have no effect yet: never silence.

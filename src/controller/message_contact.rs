@@ -16,7 +16,7 @@ use super::report::{self, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
-use crate::plan::Setbacks;
+use crate::plan::{Definition, Setbacks};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -27,9 +27,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long an object waits for its turn to be created before its status says so: long enough for a
 /// backlog of a thousand at the default rate to cost no write more.
 const WAITS_QUIETLY: SignedDuration = SignedDuration::from_mins(2);
-
-/// Pause while our definition cannot be read.
-const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Pause after somebody else has written the object at the same time.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
@@ -67,7 +64,7 @@ pub(super) async fn reconcile(
 
 async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Action, Interrupted> {
     for _ in 0..STEPS_MAX {
-        let Some(mut judgement) = judge(world, key, pass.carried.as_ref()) else {
+        let Some(judgement) = judge(world, key, pass.carried.as_ref()) else {
             return Ok(Action::await_change());
         };
         if judgement.uid != pass.uid {
@@ -98,11 +95,6 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
         match left {
             Left::LookAgain => {}
             Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
-            Left::Held(finding) => {
-                judgement.plan.verdict.synced = finding;
-                let again = world.clock.now().saturating_add(DEFINITION_PAUSE).ok();
-                return report_and_rest(world, key, &judgement, pass, again).await;
-            }
             Left::Closed => return report_closed(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
@@ -167,7 +159,12 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
         return pass;
     }
-    world.remember_if_known(&pass.uid, |memory| memory.setbacks = Setbacks::default());
+    world.remember_if_known(&pass.uid, |memory| {
+        memory.setbacks = Setbacks::default();
+        if matches!(memory.definition, Definition::Unreadable { .. }) {
+            memory.definition = Definition::Stands;
+        }
+    });
     let mut recorded = parse::recorded(&status);
     // Who may not act has no say in how the directory is called.
     let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);

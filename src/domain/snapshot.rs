@@ -28,7 +28,7 @@ pub struct Snapshot {
     identity: Option<DirectoryIdentity>,
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
-    gone: BTreeMap<ContactId, Timestamp>,
+    gone: BTreeMap<ContactId, Absence>,
     lists: Lists,
     pass: Option<ListPass>,
     /// The last list ended before it was complete.
@@ -51,6 +51,15 @@ pub struct Entry {
     pub pending: Option<Vec<Target>>,
     /// The last answer about its deletion.
     pub deletion: Option<Deletion>,
+}
+
+/// What is known of a contact that a Get did not find.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    /// When the Get was answered.
+    at: Timestamp,
+    /// Whether something else says so as well; see [`Sight::Gone`].
+    confirmed: bool,
 }
 
 /// The last answer about the deletion of a contact.
@@ -138,7 +147,11 @@ pub enum Sight {
     /// The last list lacks it; only a Get can tell that it is gone.
     Unlisted,
     /// A Get said that it does not exist.
-    Gone,
+    Gone {
+        /// Whether there is a second witness: a complete list lacks it too, or the cloud had said
+        /// of its deletion that it is done.
+        confirmed: bool,
+    },
 }
 
 impl Snapshot {
@@ -160,10 +173,10 @@ impl Snapshot {
     /// What is known of the contact of that id.
     #[must_use]
     pub fn sight(&self, id: &ContactId) -> Sight {
-        match self.entries.get(id) {
-            Some(entry) => Sight::Known(entry.clone()),
-            None if self.gone.contains_key(id) => Sight::Gone,
-            None => Sight::Unlisted,
+        match (self.entries.get(id), self.gone.get(id)) {
+            (Some(entry), _) => Sight::Known(entry.clone()),
+            (None, Some(absence)) => Sight::Gone { confirmed: absence.confirmed },
+            (None, None) => Sight::Unlisted,
         }
     }
 
@@ -272,8 +285,14 @@ impl Snapshot {
                 Call::GetMessageContact(id),
                 Err(CallError { class: FailureClass::ContactNotFound, .. }),
             ) => {
+                let is_done = |known: &Deletion| known.state == DeletionState::Deleted;
+                let confirmed = match (self.entries.get(id), self.gone.get(id)) {
+                    (Some(entry), _) => entry.deletion.as_ref().is_some_and(is_done),
+                    (None, Some(absence)) => absence.confirmed,
+                    (None, None) => self.lists.last.is_some(),
+                };
                 self.remove(id, &mut changed);
-                if self.gone.insert(id.clone(), now).is_none() {
+                if self.gone.insert(id.clone(), Absence { at: now, confirmed }).is_none() {
                     changed.ids.insert(id.clone());
                 }
             }
@@ -367,7 +386,14 @@ impl Snapshot {
         changed.everything |= self.lists.last.is_none();
         self.lists = Lists { last: Some(begun_at), before: self.lists.last };
         if let Some(before) = self.lists.before {
-            self.gone.retain(|_, at| *at >= before);
+            self.gone.retain(|_, absence| absence.at >= before);
+        }
+        // It would have come back if a page had shown it.
+        for (id, absence) in &mut self.gone {
+            if !absence.confirmed && begun_at >= absence.at {
+                absence.confirmed = true;
+                changed.ids.insert(id.clone());
+            }
         }
     }
 
@@ -527,7 +553,7 @@ mod tests {
     fn pending(snapshot: &Snapshot) -> Option<Vec<Target>> {
         match snapshot.sight(&contact(1).id) {
             Sight::Known(entry) => entry.pending,
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         }
     }
 
@@ -547,7 +573,7 @@ mod tests {
         };
         let call = Call::GetMessageContact(contact(2).id);
         let changed = snapshot.record(&call, &Err(error), at(11));
-        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone);
+        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone { confirmed: true });
         assert_eq!(changed.ids, BTreeSet::from([contact(2).id]));
     }
 

@@ -13,7 +13,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, get, plan, rest, step_on,
+    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, forbidding, get, plan, rest,
+    step_on,
 };
 use crate::domain::call::{Call, NewContact};
 use crate::domain::contact::{
@@ -219,7 +220,10 @@ pub(super) fn name_conflict(view: &View<'_>) -> Option<Finding> {
 fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
     let finding = Finding::unmet(
         Reason::Drifted,
-        "the contact is not in the directory, and `reconcilePolicy: ReportOnly` forbids to create it",
+        format!(
+            "the contact is not in the directory, and {} forbids to create it",
+            forbidding(input)
+        ),
     );
     let absent = Difference {
         field: Field::Name,

@@ -13,7 +13,7 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
+    AddFate, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
     name_in_question, plan, record_after,
 };
 use crate::domain::call::{
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MessageType,
     Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::VerificationPolicy;
@@ -117,6 +118,8 @@ enum Event {
         object: usize,
         retain: bool,
     },
+    /// The directory allows so much from now on.
+    Manage(Management),
     StrangerAdds(usize),
     StrangerDeletes(usize),
     StrangerRenames {
@@ -169,6 +172,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => apply,
         2 => (0..OBJECTS, prop::bool::weighted(0.2))
             .prop_map(|(object, retain)| Event::Delete { object, retain }),
+        1 => prop::sample::select(vec![
+            Management::Full,
+            Management::Full,
+            Management::NoDelete,
+            Management::ReportOnly,
+        ])
+        .prop_map(Event::Manage),
         1 => (0..NAMES.len()).prop_map(Event::StrangerAdds),
         1 => (0..8_usize).prop_map(Event::StrangerDeletes),
         1 => (0..8_usize, 0..NAMES.len())
@@ -533,6 +543,7 @@ struct World {
     /// Calls for objects, lists included that an object asked for.
     calls: u32,
     directory: DirectoryId,
+    management: Management,
     key: HashKey,
 }
 
@@ -570,6 +581,7 @@ impl World {
             crash_at_status: None,
             calls: 0,
             directory: DirectoryId::from("rd-direct"),
+            management: Management::Full,
             key: HashKey::new([1; HashKey::BYTES]),
         };
         world.crash();
@@ -670,7 +682,9 @@ impl World {
                     (Some(_), None) => true,
                     (None, Some(_)) => false,
                     (None, None) => {
-                        let may_act = other.deleting.is_none() && other.spec.mode == Mode::Enforce;
+                        let may_act = other.deleting.is_none()
+                            && other.spec.mode == Mode::Enforce
+                            && self.management != Management::ReportOnly;
                         first && may_act && other.stored.contact_id.is_none()
                     }
                 }
@@ -707,6 +721,8 @@ impl World {
             settled_generation: object.settled_generation,
             finalizer: object.finalizer,
             desired: object.desired(),
+            management: self.management,
+            definition: Definition::Stands,
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
@@ -799,9 +815,9 @@ impl World {
 
     fn release(&mut self, index: usize) {
         self.memory[index] = Memory::default();
-        if let Some(object) = self.objects[index].take()
-            && let Some((_, Removal::Retain)) = object.deleting
-        {
+        let Some(object) = self.objects[index].take() else { return };
+        let retained = matches!(object.deleting, Some((_, Removal::Retain)));
+        if retained || self.management != Management::Full {
             self.let_go.insert(object.uid);
         }
         self.wake_all();
@@ -911,8 +927,14 @@ impl World {
         Ok(())
     }
 
-    /// No write touches a contact that the object does not hold.
+    /// No write touches a contact that the object does not hold, or is more than may be done.
     fn check_call(&self, index: usize, call: &Call) -> Checked {
+        let allowed = match self.management {
+            Management::Full => true,
+            Management::NoDelete => !matches!(call, Call::DeleteMessageContact { .. }),
+            Management::ReportOnly => call.action().is_read(),
+        };
+        prop_assert!(allowed, "{} under {:?}", call.action(), self.management);
         let (Some(object), Some(id)) = (&self.objects[index], call.contact_id()) else {
             return Ok(());
         };
@@ -974,6 +996,10 @@ impl World {
                 self.apply(*object, spec);
             }
             Event::Delete { object, retain } => self.delete(*object, *retain),
+            Event::Manage(management) => {
+                self.management = *management;
+                self.wake_all();
+            }
             Event::StrangerAdds(name) => {
                 if !self.cloud.taken(NAMES[*name], None) && !self.cloud.is_late(NAMES[*name]) {
                     let email =
@@ -1090,6 +1116,10 @@ impl World {
     fn quiet(&mut self, time: SignedDuration) -> Checked {
         self.fault = None;
         self.crash_at_status = None;
+        if self.management != Management::Full {
+            self.management = Management::Full;
+            self.wake_all();
+        }
         let end = self.now + time;
         let mut next_poll = self.now;
         let mut passes = 0;

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks,
+    Step, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -24,6 +24,7 @@ use crate::domain::contact::{
     DirectoryId, LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
     Removal, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::snapshot::{Deletion, Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason};
 use crate::domain::verification::VerificationPolicy;
@@ -103,6 +104,8 @@ enum Want {
 #[derive(Debug, Clone)]
 struct Situation {
     want: Want,
+    management: Management,
+    definition: Definition,
     recorded: Recorded,
     finalizer: bool,
     generation: i64,
@@ -121,6 +124,8 @@ struct Situation {
 fn fresh() -> Situation {
     Situation {
         want: Want::Present(wanted()),
+        management: Management::Full,
+        definition: Definition::Stands,
         recorded: Recorded::default(),
         finalizer: true,
         generation: 3,
@@ -201,6 +206,8 @@ fn failed(action: Action, class: FailureClass, code: &str) -> Setback {
 fn planned(situation: &Situation) -> Plan {
     let Situation {
         want,
+        management,
+        definition,
         recorded,
         finalizer,
         generation,
@@ -237,6 +244,8 @@ fn planned(situation: &Situation) -> Plan {
             Want::Absent(removal) => Desired::Absent { removal: *removal, since: at(900) },
             Want::Blocked(finding) => Desired::Blocked(finding.clone()),
         },
+        management: *management,
+        definition: *definition,
         recorded,
         connection,
         setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
@@ -506,7 +515,7 @@ fn a_contact_that_a_rival_has_just_created_is_claimed() {
 
 #[test]
 fn a_contact_that_is_gone_is_created_again() {
-    let own = Some(Sight::Gone);
+    let own = Some(Sight::Gone { confirmed: true });
     check(
         Situation { own, ..holding(observed()) },
         expect![[r#"
@@ -522,7 +531,7 @@ fn a_contact_that_is_gone_is_created_again() {
 fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
     let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
     check(
-        Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) },
+        Situation { own: Some(Sight::Gone { confirmed: true }), namesakes, ..holding(observed()) },
         expect![[r#"
         NameTaken=False, stalled
         contact: None"#]],
@@ -533,7 +542,7 @@ fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
 fn a_gone_contact_is_forgotten_while_the_next_add_waits() {
     let setback = Some(failed(Action::AddMessageContact, FailureClass::Quota, "LimitExceeded.C"));
     check(
-        Situation { own: Some(Sight::Gone), setback, ..holding(observed()) },
+        Situation { own: Some(Sight::Gone { confirmed: true }), setback, ..holding(observed()) },
         expect![[r#"
         QuotaExceeded=False
         contact: None
@@ -1259,7 +1268,7 @@ fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
         Updating=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
-    let own = Some(Sight::Gone);
+    let own = Some(Sight::Gone { confirmed: true });
     check(
         Situation { own, ..deleting(observed(), None) },
         expect![[r#"
@@ -1381,6 +1390,120 @@ fn a_deletion_without_a_word_is_judged_by_the_contact() {
         expect![[r#"
         Deleting=False
         Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn not_found_is_believed_once_a_list_says_so_too() {
+    let own = Some(Sight::Gone { confirmed: false });
+    check(
+        Situation { own, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn while_the_definition_is_being_deleted_the_contact_stays() {
+    let definition = Definition::BeingDeleted;
+    check(
+        Situation { definition, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    check(
+        Situation { want: Want::Absent(DELETE), definition, ..intending(unanswered(900)) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    // Nothing but a deletion depends on it.
+    check(
+        Situation { definition, ..holding(observed()) },
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+}
+
+#[test]
+fn while_the_definition_cannot_be_read_nothing_is_deleted_and_it_is_asked_again() {
+    let definition = Definition::Unreadable { at: at(990) };
+    let situation = Situation { definition, ..deleting(observed(), None) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 1050"#]],
+    );
+    let message = planned(&situation).verdict.synced.message;
+    assert!(message.contains("CustomResourceDefinition") && message.contains("Retain"));
+    check(
+        Situation { now: at(1050), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+    // One that runs already is followed.
+    let runs = deleting(observed(), Some(DeletionState::Deleting));
+    check(
+        Situation { now: at(1034), definition, ..runs },
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn a_directory_that_only_reports_lets_nothing_be_written() {
+    let management = Management::ReportOnly;
+    let differs = ObservedContact { title: "CEO".to_owned(), ..observed() };
+    let situation = Situation { management, ..holding(differs.clone()) };
+    let drifted = planned(&situation);
+    assert_eq!(drifted.step, None);
+    assert_eq!(drifted.verdict.synced.reason, Reason::Drifted);
+    assert_eq!(drifted.drift.len(), 1);
+    let told = "`management: ReportOnly` of the ResourceDirectory";
+    assert!(drifted.verdict.synced.message.contains(told), "{drifted:?}");
+    let absent = planned(&Situation { management, ..fresh() });
+    assert_eq!((absent.step, absent.verdict.synced.reason), (None, Reason::Drifted));
+    assert!(absent.verdict.synced.message.contains(told));
+    // Not even the finalizer is put on.
+    let unheld = planned(&Situation { finalizer: false, ..situation });
+    assert_eq!(unheld.step, None);
+    // The object's own policy is named where the directory forbids nothing.
+    let own = Want::Present(DesiredContact { mode: Mode::ReportOnly, ..wanted() });
+    let own = planned(&Situation { want: own, ..holding(differs) });
+    assert!(own.verdict.synced.message.contains("`reconcilePolicy: ReportOnly`"), "{own:?}");
+}
+
+#[test]
+fn a_directory_may_forbid_to_delete() {
+    for management in [Management::NoDelete, Management::ReportOnly] {
+        for situation in [
+            deleting(observed(), None),
+            deleting(observed(), Some(DeletionState::Deleting)),
+            Situation { want: Want::Absent(DELETE), ..intending(unanswered(900)) },
+        ] {
+            // Also while nothing is known of it.
+            let closed = Some(Finding::unmet(Reason::DirectoryNotReady, "is suspended"));
+            for closed in [None, closed] {
+                let plan = planned(&Situation { management, closed, ..situation.clone() });
+                assert_eq!(plan.step, Some(Step::ReleaseFinalizer), "{management:?} {plan:?}");
+            }
+        }
+    }
+    // Everything else is done.
+    let differs = ObservedContact { title: "CEO".to_owned(), ..observed() };
+    let management = Management::NoDelete;
+    check(
+        Situation { management, ..holding(differs) },
+        expect![[r#"
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)"#]],
     );
 }
 

@@ -1,6 +1,6 @@
 //! Making a contact agree with its spec: only what differs is sent, and what was sent is read back.
 
-use super::{Input, Plan, Step, View, create, rest, step_on, updating, urgency};
+use super::{Input, Plan, Step, View, create, forbidding, rest, step_on, updating, urgency};
 use crate::domain::call::{Call, Changes, PhoneChange, Target};
 use crate::domain::contact::{
     DesiredContact, Difference, Field, LastWrite, Mode, ObservedContact, Recorded,
@@ -39,7 +39,7 @@ pub(super) fn converge(
     }
     let drift = differences(wanted, contact, &changes);
     if wanted.mode == Mode::ReportOnly {
-        return Plan { drift, ..rest(input, drifted()) };
+        return Plan { drift, ..rest(input, drifted(input)) };
     }
     if changes.name.is_some()
         && let Some(conflict) = create::name_conflict(view)
@@ -169,11 +169,13 @@ fn differences(
     list
 }
 
-fn drifted() -> Finding {
+fn drifted(input: &Input<'_>) -> Finding {
     Finding::unmet(
         Reason::Drifted,
-        "the directory differs in the fields of `status.drift`, and `reconcilePolicy: ReportOnly` \
-         forbids to write",
+        format!(
+            "the directory differs in the fields of `status.drift`, and {} forbids to write",
+            forbidding(input)
+        ),
     )
 }
 

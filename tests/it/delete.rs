@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use directory_simulator::{ContactChange, DeletionPlan, FailReason, Options};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, apply, assert_stalled, message_of};
@@ -212,7 +212,7 @@ async fn a_contact_that_went_unnoticed_is_no_obstacle() {
 async fn without_its_directory_a_contact_waits_or_is_let_go() {
     let stand = Stand::new().await;
     two(&stand, "orphan", "Dongzhuo", json!({})).await;
-    stand.directories().delete(&stand.directory, &DeleteParams::default()).await.unwrap();
+    stand.tear_out_directory().await;
     stand.becomes("orphan", "Synced", "DirectoryNotFound").await;
     stand.delete("orphan").await;
     let object = stand.becomes("orphan", "Synced", "DeletionFailed").await;
