@@ -68,7 +68,8 @@ pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let action = match &plan.step {
         Some(Step::Call(call, _)) => Some(call.action()),
-        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist) | None => None,
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist | Step::AskDefinition)
+        | None => None,
     };
     let setback = action.and_then(|action| memory.setbacks.of(action));
     let retries = setback.is_some_and(|setback| setback.generation == generation);
@@ -99,11 +100,16 @@ pub(super) async fn step(
             Written::Conflict => Ok(Left::Conflict),
         },
         Step::Relist => Ok(relist(world, judgement).await),
+        Step::AskDefinition => {
+            let definition = world.definition_lately().await?;
+            world.remember(&judgement.uid, |memory| memory.definition = definition);
+            Ok(Left::LookAgain)
+        }
         Step::Call(planned @ Call::DeleteMessageContact { .. }, urgency) => {
             let definition = world.definition::<MessageContact>().await?;
             world.remember(&judgement.uid, |memory| memory.definition = definition);
             match definition {
-                Definition::Stands => {
+                Definition::Stands { .. } | Definition::Unasked => {
                     Ok(call(world, key, judgement, pass, planned, *urgency).await)
                 }
                 Definition::BeingDeleted | Definition::Unreadable { .. } => Ok(Left::LookAgain),

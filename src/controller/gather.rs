@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
@@ -48,6 +48,8 @@ pub struct World {
     /// How many requests that change something in the cluster are made at once.
     pub(super) cluster_writes: Semaphore,
     pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// What was told of the definition of contacts last, for all that wait.
+    pub(super) definition: tokio::sync::Mutex<Definition>,
     pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
@@ -109,6 +111,9 @@ const CREATES_MAX: usize = 4;
 
 /// How many requests that change something are made to the apiserver at once.
 pub(super) const CLUSTER_WRITES_MAX: usize = 16;
+
+/// How long objects that wait share one answer about the definition.
+const DEFINITION_KNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a pass decided, and from what.
 pub(super) struct Judgement {
@@ -244,7 +249,7 @@ impl World {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         match within(api.get_metadata_opt(K::crd_name())).await {
             Ok(Some(found)) if found.metadata.deletion_timestamp.is_none() => {
-                Ok(Definition::Stands)
+                Ok(Definition::Stands { at: self.clock.now() })
             }
             Ok(_) => Ok(Definition::BeingDeleted),
             Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
@@ -252,6 +257,19 @@ impl World {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Self::definition`] of contacts, for an object that only waits: an answer that another
+    /// one got a moment ago will do.
+    pub(super) async fn definition_lately(&self) -> Result<Definition, Interrupted> {
+        let mut known = self.definition.lock().await;
+        let now = self.clock.now();
+        let is_new = |at: Timestamp| at <= now && now.duration_since(at) < DEFINITION_KNOWN_FOR;
+        match *known {
+            Definition::Stands { at } | Definition::Unreadable { at } if is_new(at) => {}
+            _ => *known = self.definition::<MessageContact>().await?,
+        }
+        Ok(*known)
     }
 
     /// The runtime of a directory, if its object asks for one.

@@ -162,7 +162,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     world.remember_if_known(&pass.uid, |memory| {
         memory.setbacks = Setbacks::default();
         if matches!(memory.definition, Definition::Unreadable { .. }) {
-            memory.definition = Definition::Stands;
+            memory.definition = Definition::Unasked;
         }
     });
     let mut recorded = parse::recorded(&status);

@@ -150,7 +150,9 @@ async fn leaving(world: &World, object: &ResourceDirectory) -> Result<Leaving, I
     // Whoever takes the operator out takes nothing out of the cloud, and need not wait for it.
     Ok(match world.definition::<ResourceDirectory>().await? {
         Definition::BeingDeleted => Leaving::Unneeded,
-        Definition::Stands | Definition::Unreadable { .. } => Leaving::WaitsFor(needing),
+        Definition::Unasked | Definition::Stands { .. } | Definition::Unreadable { .. } => {
+            Leaving::WaitsFor(needing)
+        }
     })
 }
 

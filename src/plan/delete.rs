@@ -57,7 +57,7 @@ pub(super) fn remove(
         let call = Call::DeleteMessageContact { id: id.clone(), retain_in_members };
         let step = || step_on(input, deleting(), Step::Call(call.clone(), Urgency::Change));
         match input.definition {
-            Definition::Stands | Definition::BeingDeleted => step(),
+            Definition::Unasked | Definition::Stands { .. } | Definition::BeingDeleted => step(),
             Definition::Unreadable { at } => {
                 after(input, at, DEFINITION_PAUSE, now, definition_unreadable(), step)
             }
@@ -100,6 +100,23 @@ const POLL_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Shortest and longest time between two tries of a deletion that failed (A31).
 const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
 const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(10);
+
+/// The deletion waits for something. If somebody takes the operator out meanwhile, that may never
+/// come, and the object must go all the same.
+pub(super) fn meanwhile(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
+    let asked_at = match input.definition {
+        Definition::Unasked | Definition::BeingDeleted => None,
+        Definition::Stands { at } | Definition::Unreadable { at } => Some(at),
+    };
+    let due = asked_at.map(|at| at.saturating_add(DEFINITION_PAUSE).unwrap_or(Timestamp::MAX));
+    match due {
+        Some(due) if now < due => {
+            let recheck_at = plan.recheck_at.map_or(due, |at| at.min(due));
+            Plan { recheck_at: Some(recheck_at), ..plan }
+        }
+        Some(_) | None => Plan { step: Some(Step::AskDefinition), ..plan },
+    }
+}
 
 /// Pause until the definition of our kind is asked for again.
 const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);

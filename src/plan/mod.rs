@@ -81,12 +81,17 @@ pub enum Desired<'a> {
 }
 
 /// Whether the definition of our kind stands, as far as the apiserver told. It is asked right
-/// before each deletion in the cloud, and only then.
+/// before each deletion in the cloud, and now and then while a deletion waits for anything else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Definition {
-    /// It stands, or was not asked for yet.
+    /// It was not asked for yet.
     #[default]
-    Stands,
+    Unasked,
+    /// It stands.
+    Stands {
+        /// When that was told.
+        at: Timestamp,
+    },
     /// It is being deleted: somebody takes the operator out, and the contacts in the cloud MUST
     /// stay.
     BeingDeleted,
@@ -191,6 +196,8 @@ pub enum Step {
     Call(Call, Urgency),
     /// List the whole directory again.
     Relist,
+    /// Ask whether the definition of our kind stands.
+    AskDefinition,
 }
 
 /// Who goes first when several objects have something to do.
@@ -220,7 +227,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             Desired::Absent { removal: Removal::Retain, since: *since }
         }
     };
-    decide(&Input { desired, ..input.clone() }, now)
+    let plan = decide(&Input { desired, ..input.clone() }, now);
+    match (&input.desired, &plan.step) {
+        (Desired::Absent { .. }, None) if input.finalizer => delete::meanwhile(input, plan, now),
+        (Desired::Absent { .. } | Desired::Present(_) | Desired::Blocked(_), _) => plan,
+    }
 }
 
 /// Names every situation a contact can be in. Details live in the function of that name.

@@ -523,6 +523,7 @@ struct Memory {
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
     setbacks: Setbacks,
+    definition: Definition,
     recheck_at: Option<Timestamp>,
     dirty: bool,
     last: Option<(Status, Reason)>,
@@ -722,7 +723,7 @@ impl World {
             finalizer: object.finalizer,
             desired: object.desired(),
             management: self.management,
-            definition: Definition::Stands,
+            definition: memory.definition,
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
@@ -791,6 +792,10 @@ impl World {
                 }
             }
             Some(Step::ReleaseFinalizer) => self.release(index),
+            Some(Step::AskDefinition) => {
+                self.memory[index].in_hand = Some(record);
+                self.memory[index].definition = Definition::Stands { at: self.now };
+            }
             Some(Step::Relist) => {
                 self.calls += 1;
                 self.memory[index].in_hand = Some(record);

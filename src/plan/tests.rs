@@ -125,7 +125,8 @@ fn fresh() -> Situation {
     Situation {
         want: Want::Present(wanted()),
         management: Management::Full,
-        definition: Definition::Stands,
+        // Asked for so late that no story lives to ask again.
+        definition: Definition::Stands { at: at(100_000) },
         recorded: Recorded::default(),
         finalizer: true,
         generation: 3,
@@ -266,7 +267,12 @@ fn shown(situation: &Situation) -> String {
         Some(Step::Call(call, urgency)) => {
             let _ = write!(text, "\n{urgency:?}: {}", shown_call(call));
         }
-        Some(step @ (Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist)) => {
+        Some(
+            step @ (Step::TakeFinalizer
+            | Step::ReleaseFinalizer
+            | Step::Relist
+            | Step::AskDefinition),
+        ) => {
             let _ = write!(text, "\n{step:?}");
         }
     }
@@ -682,7 +688,12 @@ fn two_contacts_of_the_name_are_ambiguous() {
     let two = ["c-one", "c-two"].map(|id| namesake(id, SPEC_NAME, Holder::Nobody));
     let situation = Situation { namesakes: two.into(), ..intending(unanswered(900)) };
     check(situation.clone(), expect!["Ambiguous=False, stalled"]);
-    check(Situation { want: Want::Absent(DELETE), ..situation }, expect!["DeletionFailed=False"]);
+    check(
+        Situation { want: Want::Absent(DELETE), ..situation },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
 }
 
 #[test]
@@ -1457,6 +1468,46 @@ fn while_the_definition_cannot_be_read_nothing_is_deleted_and_it_is_asked_again(
 }
 
 #[test]
+fn a_deletion_that_waits_asks_now_and_then_whether_the_definition_stands() {
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    let definition = Definition::Unasked;
+    let waiting = Situation { closed, definition, ..deleting(observed(), None) };
+    check(
+        waiting.clone(),
+        expect![[r#"
+        DeletionFailed=False
+        AskDefinition"#]],
+    );
+    let stands = Definition::Stands { at: at(1000) };
+    check(
+        Situation { definition: stands, now: at(1059), ..waiting.clone() },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 1060"#]],
+    );
+    check(
+        Situation { definition: stands, now: at(1060), ..waiting.clone() },
+        expect![[r#"
+        DeletionFailed=False
+        AskDefinition"#]],
+    );
+    check(
+        Situation { definition: Definition::BeingDeleted, ..waiting },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    // One that goes on asks before the call, and one that is not held asks nothing.
+    let goes_on = Situation { definition, ..deleting(observed(), None) };
+    assert!(matches!(planned(&goes_on).step, Some(Step::Call(..))));
+    let free = Situation { finalizer: false, ..goes_on };
+    assert_eq!(planned(&free).step, None);
+    // Nobody who is not being deleted asks.
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    assert_eq!(planned(&Situation { closed, definition, ..holding(observed()) }).step, None);
+}
+
+#[test]
 fn a_directory_that_only_reports_lets_nothing_be_written() {
     let management = Management::ReportOnly;
     let differs = ObservedContact { title: "CEO".to_owned(), ..observed() };
@@ -1510,10 +1561,20 @@ fn a_directory_may_forbid_to_delete() {
 #[test]
 fn a_contact_cannot_be_deleted_in_a_directory_that_is_closed_or_another_one() {
     let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
-    check(Situation { closed, ..deleting(observed(), None) }, expect!["DeletionFailed=False"]);
+    check(
+        Situation { closed, ..deleting(observed(), None) },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
     let mut situation = deleting(observed(), None);
     situation.recorded.directory_id = Some("rd-elsewh".into());
-    check(situation, expect!["DeletionFailed=False"]);
+    check(
+        situation,
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
 }
 
 #[test]

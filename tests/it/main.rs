@@ -18,6 +18,7 @@ mod create;
 mod definition_deleted;
 mod delete;
 mod directory;
+mod directory_deleted;
 mod drift;
 mod gone;
 mod hostile;
