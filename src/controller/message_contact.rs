@@ -173,7 +173,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
         if let Some(contact) = &recorded.contact_id {
-            directory.forget_failed_deletion(contact);
+            directory.retry_failed_deletion(contact);
         }
     }
     recorded.last_error = None;

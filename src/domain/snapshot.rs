@@ -235,11 +235,13 @@ impl Snapshot {
         changed
     }
 
-    /// Forgets that the deletion of a contact failed: it may be tried again at once.
-    pub fn forget_failed_deletion(&mut self, id: &ContactId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            let failed = |known: &mut Deletion| matches!(known.state, DeletionState::Failed(_));
-            entry.deletion.take_if(failed);
+    /// A deletion of the contact that failed may be tried again at once. That it failed stays
+    /// known: the contact may still say that it is being deleted (A31).
+    pub fn retry_failed_deletion(&mut self, id: &ContactId) {
+        if let Some(deletion) = self.entries.get_mut(id).and_then(|entry| entry.deletion.as_mut())
+            && matches!(deletion.state, DeletionState::Failed(_))
+        {
+            deletion.at = Timestamp::MIN;
         }
     }
 
