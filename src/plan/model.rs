@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks,
+    Step, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -26,6 +26,7 @@ use crate::domain::contact::{
     Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
 use crate::domain::directory::Management;
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::VerificationPolicy;
@@ -537,6 +538,7 @@ struct World {
     let_go: BTreeSet<Uid>,
     snapshot: Snapshot,
     memory: [Memory; OBJECTS],
+    ledger: Ledger,
     started_at: Timestamp,
     now: Timestamp,
     fault: Option<Fault>,
@@ -576,6 +578,7 @@ impl World {
             let_go: BTreeSet::new(),
             snapshot: Snapshot::default(),
             memory: Default::default(),
+            ledger: Ledger::default(),
             started_at: now,
             now,
             fault: None,
@@ -703,6 +706,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            ledger: &self.ledger,
         }
     }
 
@@ -727,6 +731,8 @@ impl World {
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
+            unsent: None,
+            attempts: &Attempts::default(),
             hash_key: &self.key,
         };
         let plan = plan(&input, self.now);
@@ -738,7 +744,8 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
+        let Plan { record, step, send: _, verdict, drift: _, outlook: _, attempts: _, recheck_at } =
+            plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
             self.memory[index].setbacks.settle();
@@ -887,7 +894,7 @@ impl World {
             memory.add = Some(AddFate::NotMade);
         }
         memory.setbacks.note(call.action(), error, object.generation, self.now);
-        memory.in_hand = Some(record_after(before, planned, error));
+        memory.in_hand = Some(record_after(before, planned, call, error));
         Ok(Turn::Goes)
     }
 
@@ -995,7 +1002,10 @@ impl World {
                     members: None,
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
                     adoption: Adoption::IfIdentical,
-                    verification: VerificationPolicy::default(),
+                    verification: VerificationPolicy {
+                        send: false,
+                        ..VerificationPolicy::default()
+                    },
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);

@@ -12,15 +12,18 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod bindings;
 mod busy;
 mod canary;
 mod create;
+mod credentials;
 mod definition_deleted;
 mod delete;
 mod deletion_table;
 mod directory;
 mod directory_deleted;
 mod drift;
+mod endpoints;
 mod gone;
 mod hostile;
 mod killed;
@@ -44,6 +47,7 @@ mod unreachable;
 mod untouched_spec;
 mod update;
 mod validate;
+mod verification;
 
 mod architecture;
 mod generated;
