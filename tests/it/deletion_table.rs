@@ -12,7 +12,7 @@ use directory_simulator::{
 use futures::future::join_all;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
@@ -260,4 +260,48 @@ async fn a_suspended_object_with_an_open_intent_is_deleted_with_what_it_made() {
     stand.delete("asleep").await;
     stand.is_gone("asleep").await;
     assert!(stand.simulator.state().contacts.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_contacts_that_may_be_the_one_neither_is_deleted_until_a_person_decides() {
+    let stand = Stand::new().await;
+    stand.simulator.fault(Fault::on("AddMessageContact", FaultKind::Reset { executed: true }));
+    let lists = Fault::on("ListMessageContacts", FaultKind::Hang { executed: false });
+    stand.simulator.fault(lists.times(u32::MAX));
+    stand.apply("twin", "Lishizhen", json!({})).await;
+    let made = |sim: &Simulator| sim.state().named("Lishizhen").map(|it| it.id.clone());
+    let ours = stand.cloud("the contact is there", made).await;
+    let other = stand.bystander("Lishizhen");
+    stand.simulator.clear_faults();
+    let object = stand.becomes("twin", "Synced", "Ambiguous").await;
+    stand::assert_stalled(&object, true);
+    stand.delete("twin").await;
+    let object = stand.becomes("twin", "Synced", "DeletionFailed").await;
+    assert!(message_of(&object, "Synced").contains("two contacts"));
+    stand.is_untouched(&other);
+    assert_eq!(stand.simulator.counts().of("DeleteMessageContact"), 0);
+    // A person renames or deletes the one that is not meant.
+    assert!(stand.simulator.remove_contact(&other.id));
+    stand.is_gone("twin").await;
+    assert!(stand.simulator.state().contact(&ours).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_operator_the_finalizers_can_be_taken_off_by_hand() {
+    let alone = crate::process::alone().await;
+    let stand = Stand::on(alone.cluster, Options::default()).await;
+    let operator = tokio::spawn(stand::run_operator(alone.cluster.client(), Clock::system()));
+    stand.apply_directory(json!({})).await;
+    let id = stand.settled("left", "Xuguangqi", json!({})).await;
+    operator.abort();
+    assert!(operator.await.unwrap_err().is_cancelled());
+    stand.delete("left").await;
+    stand.delete_directory().await;
+    let off = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    let parameters = PatchParams::default();
+    stand.contacts().patch("left", &parameters, &off).await.unwrap();
+    stand.directories().patch(&stand.directory, &parameters, &off).await.unwrap();
+    stand.is_gone("left").await;
+    stand.directory_is_gone().await;
+    assert_eq!(stand.in_cloud(&id).name, "Xuguangqi");
 }
