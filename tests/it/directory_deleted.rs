@@ -162,17 +162,24 @@ async fn the_finalizer_is_in_nobodys_way() {
     let ours = writes.iter().filter(|it| it.name == stand.directory && it.subresource.is_empty());
     assert_eq!(ours.count(), 0, "{writes:#?}");
 
-    // `kubectl replace` takes both off; ours comes back, once.
+    // `kubectl replace` takes ours off; it comes back beside theirs.
     let mut object = stand.object_of_directory().await;
-    object.metadata.finalizers = None;
+    object.metadata.finalizers = Some(vec!["example.com/theirs".to_owned()]);
     object.metadata.managed_fields = None;
     directories.replace(&stand.directory, &PostParams::default(), &object).await.unwrap();
-    let held = |object: &DynamicObject| object.finalizers() == [FINALIZER];
+    let held = |object: &DynamicObject| object.finalizers() == ["example.com/theirs", FINALIZER];
     sees(&directories, &stand.directory, held).await;
+    // And theirs stays when ours goes.
+    stand.delete_directory().await;
+    let left = |object: &DynamicObject| object.finalizers() == ["example.com/theirs"];
+    sees(&directories, &stand.directory, left).await;
+    let off = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    directories.patch(&stand.directory, &PatchParams::default(), &off).await.unwrap();
+    stand.directory_is_gone().await;
 }
 
 async fn sees(api: &Api<DynamicObject>, name: &str, look: impl Fn(&DynamicObject) -> bool) {
-    cluster::wait_for(stand::PATIENCE, "the directory is held again", || async {
+    cluster::wait_for(stand::PATIENCE, "the finalizers are as they should", || async {
         let found = api.get(name).await.map_err(|error| error.to_string())?;
         if look(&found) { Ok(()) } else { Err(format!("{:?}", found.finalizers())) }
     })
