@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Input, Plan, Step, View, create, look, rest, reverts, step_on, updating, urgency, verify,
+    Input, Plan, Step, View, create, forbidding, look, rest, reverts, step_on, updating, urgency,
+    verify,
 };
 use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
@@ -43,7 +44,7 @@ pub(super) fn converge(
     }
     let drift = differences(wanted, contact, &changes);
     if wanted.mode == Mode::ReportOnly && changes != Changes::default() {
-        return Plan { drift, ..rest(input, drifted()) };
+        return Plan { drift, ..rest(input, drifted(input)) };
     }
     if wanted.mode == Mode::Enforce
         && let Some(dropped) = values_to_drop(input, wanted, entry, &changes)
@@ -312,11 +313,13 @@ fn differences(
     list
 }
 
-fn drifted() -> Finding {
+fn drifted(input: &Input<'_>) -> Finding {
     Finding::unmet(
         Reason::Drifted,
-        "the directory differs in the fields of `status.drift`, and `reconcilePolicy: ReportOnly` \
-         forbids to write",
+        format!(
+            "the directory differs in the fields of `status.drift`, and {} forbids to write",
+            forbidding(input)
+        ),
     )
 }
 
