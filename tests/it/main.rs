@@ -27,6 +27,7 @@ mod gone;
 mod hostile;
 mod killed;
 mod lost_answers;
+mod moving;
 mod name_taken;
 mod not_green_early;
 mod relists;
