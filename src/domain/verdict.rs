@@ -161,11 +161,11 @@ reasons! {
     /// The spec, or the cloud's answer to it, says that a value is not acceptable.
     InvalidContact stalls => "Change the field that the message names.";
     /// A contact of that name is in the cloud and may not be taken over.
-    NameTaken stalls => "Choose another name, or delete that contact in the cloud.";
+    NameTaken stalls => "Choose another name, delete that contact, or allow to take it over.";
     /// Another MessageContact holds the contact of that name.
     NameClaimed stalls => "Choose another name, or delete the other MessageContact.";
-    /// A contact of that name could be taken over, but differs or the policy forbids it.
-    AdoptionRefused stalls => "Make the spec equal to the contact, or allow adoption.";
+    /// A contact of that name is in the cloud, and is not as the spec says.
+    AdoptionRefused stalls => "Make the spec equal to the contact, or allow `Always` here and in the ResourceDirectory.";
     /// Two contacts in the cloud match; nothing is written.
     Ambiguous stalls => "Delete or rename one of the two in the cloud.";
     /// The status points to a contact of another directory; nothing is written.
@@ -191,7 +191,7 @@ reasons! {
     /// There are no access keys, they were refused, or they may not do this.
     Unauthorized => "Correct the credentials, or grant the permission that the message names.";
     /// Somebody keeps changing a field back, or the cloud keeps another value than was written.
-    DriftContested => "Find out who changes the contact.";
+    DriftContested => "Find out who changes the contact; message-contacts.dev/requestedAt asks for one more try.";
     /// `suspend` is set: nothing is read or written for this object.
     Suspended => "Set `suspend: false` to go on.";
     /// The contact is being deleted in the cloud.

@@ -181,7 +181,8 @@ fn values_to_drop(
     if refused {
         return None;
     }
-    let hash = write_hash(input, wanted, &entry.contact, changes);
+    let next = what_may_be_refused_last(changes.clone());
+    let hash = write_hash(input, wanted, &entry.contact, &next);
     let written_in_vain = writes_of(input, &hash) > 0;
     let is_in_force = |value: &Target, differs: bool| {
         !differs || written_in_vain || verify::was_verified(input, value)

@@ -31,6 +31,7 @@ mod hostile;
 mod killed;
 mod lost_answers;
 mod management;
+mod moving;
 mod name_taken;
 mod namespace_deleted;
 mod not_green_early;
