@@ -90,7 +90,13 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(world, &judgement).await?
+                let left = execute::store_first(world, &judgement).await?;
+                if matches!(left, Left::LookAgain) {
+                    // It stands in the status now, the intent included. An older record would ask
+                    // for an intent of a new time, which would have to be stored again.
+                    pass.carried = None;
+                }
+                left
             }
             Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod dice;
 mod many;
 mod privacy;
 mod process;
@@ -22,6 +23,7 @@ mod gone;
 mod hostile;
 mod killed;
 mod lost_answers;
+mod matrix;
 mod name_taken;
 mod not_green_early;
 mod relists;
