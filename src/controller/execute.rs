@@ -13,7 +13,7 @@ use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
-use crate::plan::{AddFate, Step, Urgency, next_setback, record_after};
+use crate::plan::{AddFate, Step, Urgency, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -68,7 +68,12 @@ pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<
     let last_write = judgement.recorded.last_write.clone();
     let record = Recorded { last_write, ..plan.record.clone() };
     let generation = judgement.object.metadata.generation.unwrap_or(0);
-    let retries = memory.setback.is_some_and(|setback| setback.generation == generation);
+    let action = match &plan.step {
+        Some(Step::Call(call, _)) => Some(call.action()),
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist) | None => None,
+    };
+    let setback = action.and_then(|action| memory.setbacks.of(action));
+    let retries = setback.is_some_and(|setback| setback.generation == generation);
     let written = if retries {
         // What failed before stands until this try has ended, or every retry would be news.
         report::record(world, judgement, &record).await?
@@ -234,7 +239,7 @@ fn note_setback(world: &World, judgement: &Judgement, action: Action, error: Opt
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let now = world.clock.now();
     let note = |memory: &mut super::gather::Memory| {
-        memory.setback = next_setback(memory.setback.as_ref(), action, error, generation, now);
+        memory.setbacks.note(action, error, generation, now);
     };
     match error {
         Some(_) => world.remember(&judgement.uid, note),

@@ -28,7 +28,7 @@ use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, View,
 };
 
 /// Everything that the controllers share.
@@ -93,8 +93,8 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
-    /// The last call for the object, if it failed.
-    pub(super) setback: Option<Setback>,
+    /// The last calls for the object that failed.
+    pub(super) setbacks: Setbacks,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
     /// Told when the object changes while its pass waits for something else.
@@ -220,7 +220,7 @@ impl World {
     pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
         let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
         for uid in uids.collect::<Vec<_>>() {
-            self.remember_if_known(&uid, |memory| memory.setback = None);
+            self.remember_if_known(&uid, |memory| memory.setbacks = Setbacks::default());
         }
     }
 
@@ -324,7 +324,7 @@ impl World {
             desired,
             recorded: &recorded,
             connection,
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
             hash_key: &self.hash_key,
         };
         let mut plan = plan::plan(&input, now);

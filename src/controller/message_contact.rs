@@ -16,6 +16,7 @@ use super::report::{self, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
+use crate::plan::Setbacks;
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -172,7 +173,7 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
         return pass;
     }
-    world.remember_if_known(&pass.uid, |memory| memory.setback = None);
+    world.remember_if_known(&pass.uid, |memory| memory.setbacks = Setbacks::default());
     let mut recorded = parse::recorded(&status);
     // Who may not act has no say in how the directory is called.
     let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
@@ -209,7 +210,7 @@ async fn report_and_rest(
         Written::Stored => {
             if judgement.plan.verdict.synced.status == Status::True {
                 // What failed once must not hold back a repair later.
-                world.remember_if_known(&judgement.uid, |memory| memory.setback = None);
+                world.remember_if_known(&judgement.uid, |memory| memory.setbacks.settle());
             }
             world.contact_waker.wake_at(key.clone(), recheck_at);
             pass.happened.extend(Happening::trouble(judgement));

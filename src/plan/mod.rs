@@ -33,7 +33,7 @@ use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 use crate::domain::verification::Outlook;
 
 use hash::HashKey;
-pub use setback::{Setback, next as next_setback, record_after};
+pub use setback::{Setback, Setbacks, record_after};
 
 /// Everything that a decision is made from.
 #[derive(Debug, Clone)]
@@ -53,8 +53,8 @@ pub struct Input<'a> {
     pub recorded: &'a Recorded,
     /// What is known of the directory.
     pub connection: Connection<'a>,
-    /// The last call for this object, if it failed.
-    pub setback: Option<&'a Setback>,
+    /// The last calls for this object that failed.
+    pub setbacks: &'a Setbacks,
     /// The key of the hashes.
     pub hash_key: &'a HashKey,
 }

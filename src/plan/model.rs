@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after,
+    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
+    name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -512,7 +512,7 @@ struct Memory {
     /// The record in hand: its last write is stored when the pass ends.
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
-    setback: Option<Setback>,
+    setbacks: Setbacks,
     recheck_at: Option<Timestamp>,
     dirty: bool,
     last: Option<(Status, Reason)>,
@@ -709,7 +709,7 @@ impl World {
             desired: object.desired(),
             recorded: &recorded,
             connection: Connection::Open(view),
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
             hash_key: &self.key,
         };
         let plan = plan(&input, self.now);
@@ -724,7 +724,7 @@ impl World {
         let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
-            self.memory[index].setback = None;
+            self.memory[index].setbacks.settle();
         }
         let stored = &object.stored;
         // Until the call has ended its write counts for nothing: the lane asks again.
@@ -781,13 +781,7 @@ impl World {
                 let error = self.list();
                 let action = Call::ListMessageContacts { page: 1 }.action();
                 let memory = &mut self.memory[index];
-                memory.setback = next_setback(
-                    memory.setback.as_ref(),
-                    action,
-                    error.as_ref(),
-                    object.generation,
-                    self.now,
-                );
+                memory.setbacks.note(action, error.as_ref(), object.generation, self.now);
             }
             Some(Step::Call(call, _)) => {
                 self.memory[index].in_hand = Some(before.clone());
@@ -871,8 +865,7 @@ impl World {
         if adds && error.is_some_and(|error| error.class.not_executed()) {
             memory.add = Some(AddFate::NotMade);
         }
-        let setback = memory.setback.as_ref();
-        memory.setback = next_setback(setback, call.action(), error, object.generation, self.now);
+        memory.setbacks.note(call.action(), error, object.generation, self.now);
         memory.in_hand = Some(record_after(before, planned, error));
         Ok(Turn::Goes)
     }

@@ -1,5 +1,7 @@
 //! What a failed call means for the next step: when it may be tried again, and what is said.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
@@ -20,6 +22,85 @@ pub struct Setback {
     pub at: Timestamp,
     /// How many times in a row, this one included.
     pub failures: u32,
+}
+
+/// What failed for one object, at most one setback a concern.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setbacks(BTreeMap<Concern, Setback>);
+
+/// Calls that hold each other back when one of them fails: others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Concern {
+    /// That read alone.
+    Reading(Action),
+    /// Whether the contact is there, and its fields.
+    Contact,
+    /// What it is bound to.
+    Bindings,
+    /// Asking the owner of the mailbox.
+    Mail,
+    /// Asking the owner of the phone.
+    Text,
+}
+
+impl Concern {
+    fn of(action: Action) -> Self {
+        match action {
+            Action::SendEmailVerificationForMessageContact => Self::Mail,
+            Action::SendPhoneVerificationForMessageContact => Self::Text,
+            Action::AssociateMembers | Action::DisassociateMembers => Self::Bindings,
+            Action::AddMessageContact
+            | Action::UpdateMessageContact
+            | Action::DeleteMessageContact
+            | Action::CancelMessageContactUpdate => Self::Contact,
+            Action::GetMessageContact
+            | Action::ListMessageContacts
+            | Action::GetMessageContactDeletionStatus
+            | Action::ListMessageContactVerifications
+            | Action::GetResourceDirectory => Self::Reading(action),
+        }
+    }
+}
+
+impl Setbacks {
+    /// The setback that concerns calls of that operation.
+    #[must_use]
+    pub fn of(&self, action: Action) -> Option<&Setback> {
+        self.0.get(&Concern::of(action))
+    }
+
+    /// Takes in how a call ended: a setback of the same operation is forgotten when it worked.
+    pub fn note(
+        &mut self,
+        action: Action,
+        error: Option<&CallError>,
+        generation: i64,
+        now: Timestamp,
+    ) {
+        let concern = Concern::of(action);
+        let before = self.0.remove(&concern);
+        let next = match error {
+            None => before.filter(|setback| setback.error.action != action),
+            Some(error) => {
+                let again = before.filter(|setback| setback.generation == generation);
+                let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
+                Some(Setback { error: error.clone(), generation, at: now, failures })
+            }
+        };
+        self.0.extend(next.map(|next| (concern, next)));
+    }
+
+    /// The contact is in sync: what failed before must not hold back a repair later. Messages to
+    /// its owner are another matter.
+    pub fn settle(&mut self) {
+        self.0.retain(|concern, _| matches!(concern, Concern::Mail | Concern::Text));
+    }
+}
+
+impl From<Setback> for Setbacks {
+    fn from(setback: Setback) -> Self {
+        Self(BTreeMap::from([(Concern::of(setback.error.action), setback)]))
+    }
 }
 
 /// Shortest pause after a call without a usable answer; doubled each time.
@@ -62,12 +143,13 @@ impl Setback {
 /// Takes the step out of the plan if a failed call forbids it now, and says why.
 pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let plan = without_outdated_error(input, plan);
-    let setback = input.setback.filter(|setback| setback.generation == input.generation);
     let call = match &plan.step {
         Some(Step::Call(call, _)) => call,
         Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
         Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
     };
+    let setback = input.setbacks.of(call.action());
+    let setback = setback.filter(|setback| setback.generation == input.generation);
     let write = !call.action().is_read();
     let last_error = plan.record.last_error.as_ref();
     let last_error = last_error.filter(|error| write && stands_against(input, &error.code, call));
@@ -76,7 +158,10 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
         let plan = held(input, plan, finding, None);
         return if clears { without_count(plan) } else { plan };
     }
-    let Some(setback) = setback.filter(|setback| forbids(input, setback, call)) else {
+    let Some(setback) = setback.filter(|setback| {
+        let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
+        stands_against(input, code, call)
+    }) else {
         return plan;
     };
     if setback.error.class == FailureClass::NameTaken && outdated_list(input, setback) {
@@ -116,14 +201,6 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
 fn without_outdated_error(input: &Input<'_>, mut plan: Plan) -> Plan {
     plan.record.last_error.take_if(|error| error.generation != input.generation);
     plan
-}
-
-/// A read that failed holds back that read; a write that failed holds back every write.
-fn forbids(input: &Input<'_>, setback: &Setback, call: &Call) -> bool {
-    let failed = setback.error.action;
-    let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
-    let alike = failed == call.action() || (!failed.is_read() && !call.action().is_read());
-    alike && stands_against(input, code, call)
 }
 
 /// Whether a refusal with this code concerns the call. That a number is not taken out (A14) does
@@ -240,25 +317,6 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
         }
     };
     Finding::unmet(reason, format!("{what}; {next}"))
-}
-
-/// Forgets or keeps a setback when the next call ends.
-#[must_use]
-pub fn next(
-    before: Option<&Setback>,
-    action: Action,
-    error: Option<&CallError>,
-    generation: i64,
-    now: Timestamp,
-) -> Option<Setback> {
-    match error {
-        None => before.filter(|setback| setback.error.action != action).cloned(),
-        Some(error) => {
-            let again = before.filter(|setback| setback.generation == generation);
-            let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
-            Some(Setback { error: error.clone(), generation, at: now, failures })
-        }
-    }
 }
 
 /// What our status is to remember once the call of a plan has ended: `before` is what the plan was

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after,
+    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step, View,
+    name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -239,7 +239,7 @@ fn planned(situation: &Situation) -> Plan {
         },
         recorded,
         connection,
-        setback: setback.as_ref(),
+        setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
         hash_key: &key(),
     };
     plan(&input, *now)
@@ -1732,13 +1732,37 @@ fn a_final_error_stands_until_the_spec_changes_or_the_contact_agrees() {
 fn a_setback_ends_when_its_operation_works_and_counts_within_a_generation() {
     let first = failed(Action::UpdateMessageContact, FailureClass::WrongState, "State");
     let next = |action, error: Option<&CallError>, generation| {
-        next_setback(Some(&first), action, error, generation, at(1010))
-            .map(|setback| (setback.failures, seconds(setback.at)))
+        let mut setbacks = Setbacks::from(first.clone());
+        setbacks.note(action, error, generation, at(1010));
+        let known = setbacks.of(Action::UpdateMessageContact);
+        known.map(|setback| (setback.failures, seconds(setback.at)))
     };
     assert_eq!(next(Action::UpdateMessageContact, None, 3), None);
     assert_eq!(next(Action::GetMessageContact, None, 3), Some((1, 1000)));
     assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 3), Some((2, 1010)));
     assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 4), Some((1, 1010)));
+}
+
+#[test]
+fn a_setback_concerns_its_like_alone() {
+    let setbacks = Setbacks::from(failed(Action::UpdateMessageContact, FailureClass::Quota, "Q"));
+    let concerns = |action| setbacks.of(action).is_some();
+    assert!(concerns(Action::AddMessageContact) && concerns(Action::CancelMessageContactUpdate));
+    for action in [
+        Action::GetMessageContact,
+        Action::AssociateMembers,
+        Action::SendEmailVerificationForMessageContact,
+    ] {
+        assert!(!concerns(action), "{action}");
+    }
+    let mut sending = Setbacks::from(failed(
+        Action::SendPhoneVerificationForMessageContact,
+        FailureClass::Permission,
+        "NoPermission",
+    ));
+    assert!(sending.of(Action::SendEmailVerificationForMessageContact).is_none());
+    sending.settle();
+    assert!(sending.of(Action::SendPhoneVerificationForMessageContact).is_some());
 }
 
 // What else is said.
@@ -1793,6 +1817,18 @@ fn a_hash_covers_every_field_that_is_sent_and_what_it_is_for() {
     assert_ne!(same, key.of_creation(&"uid-own".into(), &"rd-elsewh".into(), &wanted()));
     assert_ne!(same, HashKey::new([8; 32]).of_write(&OWN_ID.into(), &wanted()));
     assert_eq!(format!("{key:?} {}", same.len()), "[hidden] 32");
+}
+
+#[test]
+fn the_hash_of_a_target_is_that_of_its_channel_and_its_value_in_lower_case() {
+    let of = |target: Target| key().of_target(&target);
+    let mailbox = of(Target::Email(email("mailbox@example.com")));
+    assert_eq!(mailbox, of(Target::Email(email("MAILBOX@Example.com"))));
+    assert_ne!(mailbox, of(Target::Email(email("mailbox@example.org"))));
+    assert_ne!(mailbox, of(Target::Phone(phone("mailbox@example.com"))));
+    let other_key = HashKey::new([8; 32]);
+    assert_ne!(mailbox, other_key.of_target(&Target::Email(email("mailbox@example.com"))));
+    assert_eq!(mailbox.len(), 32);
 }
 
 #[test]
