@@ -13,6 +13,7 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod browser;
 mod busy;
 mod canary;
 mod create;
@@ -42,4 +43,5 @@ mod update;
 mod validate;
 
 mod architecture;
+mod assumptions;
 mod generated;
