@@ -17,6 +17,7 @@ use super::resource_directory::{
     Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
     LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS, ResourceDirectorySpec, SECRET_MISSING,
     SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
+    VerificationSends,
 };
 use super::schema::{DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE};
 use crate::domain::access::{Endpoint, NotAllowed};
@@ -29,6 +30,7 @@ use crate::domain::directory::{
     CredentialSource, DesiredDirectory, LabelExpression, LabelOperator, LabelSelector, Management,
     NamespaceRule,
 };
+use crate::domain::ledger::{Ledger, TargetSends};
 use crate::domain::verdict::Reason;
 use crate::domain::verification::{
     self, ChannelRecord, ChannelState, Evidence, VerificationPolicy,
@@ -130,6 +132,29 @@ pub fn recorded(status: &MessageContactStatus) -> Recorded {
     }
 }
 
+/// The verification messages that the status of a directory tells of.
+#[must_use]
+pub fn ledger(status: &VerificationSends) -> Ledger {
+    let count = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+    let VerificationSends { day, count: sent, exhausted_until, recent } = status;
+    Ledger {
+        day: day.parse().ok(),
+        count: count(*sent),
+        exhausted_until: exhausted_until.as_ref().map(|time| time.0),
+        recent: recent
+            .iter()
+            .filter_map(|sends| {
+                Some(TargetSends {
+                    target: sends.target.clone(),
+                    contact: sends.contact.clone(),
+                    count: count(sends.count),
+                    last: sends.last_time.as_ref()?.0,
+                })
+            })
+            .collect(),
+    }
+}
+
 fn recorded_verification(status: &VerificationStatus) -> verification::Verification {
     let channel = |channel: &ChannelStatus| {
         Some(ChannelRecord {
@@ -179,7 +204,6 @@ pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
     [
         ("spec.members", spec.members.is_some()),
         ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
-        ("spec.verification", spec.verification.is_some()),
     ]
     .into_iter()
     .filter_map(|(field, set)| set.then_some(field))

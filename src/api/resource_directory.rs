@@ -16,6 +16,7 @@ use super::schema::{
     self, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX, rule, shape, text,
 };
 use crate::domain::directory::DesiredDirectory;
+use crate::domain::ledger::Ledger;
 
 /// How a resource directory is reached, and what contacts may do in it.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -501,7 +502,7 @@ pub struct VerificationSends {
     #[serde(default)]
     #[schemars(extend("maxLength" = 32))]
     pub day: String,
-    /// How many were sent. Example: `3`.
+    /// How many were sent on it. Example: `3`.
     #[serde(default)]
     pub count: i64,
     /// Until when the API sends no more. Example: `2026-01-15T16:00:00Z`.
@@ -509,11 +510,11 @@ pub struct VerificationSends {
     pub exhausted_until: Option<Time>,
     /// Who was written to. Example: `[{target: 5f2b9c, count: 1}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("maxItems" = 200), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("maxItems" = Ledger::RECENT_MAX), extend("x-kubernetes-list-type" = "atomic"))]
     pub recent: Vec<TargetSends>,
 }
 
-/// The verification messages to one target.
+/// The verification messages to one target for one contact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSends {
@@ -521,7 +522,11 @@ pub struct TargetSends {
     #[serde(default)]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub target: String,
-    /// How many were sent. Example: `1`.
+    /// A keyed hash of the contact's name. Example: `7c1a0e`.
+    #[serde(default)]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub contact: String,
+    /// How many were sent on the day of the last one. Example: `1`.
     #[serde(default)]
     pub count: i64,
     /// When the last one was sent. Example: `2026-01-15T09:30:00Z`.

@@ -650,6 +650,7 @@ fn the_status_of_a_directory_tells_who_answers_and_what_nobody_manages() {
         .collect();
     let connected = Finding::met(Reason::Connected, "answers");
     let facts = DirectoryFacts {
+        ledger: None,
         generation: 2,
         identity: Some(&identity),
         contacts: Some(ContactCounts { observed: 70, managed: 10, unmanaged: 60, verified: 9 }),

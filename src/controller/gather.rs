@@ -13,6 +13,7 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
+use super::ledgers::Ledgers;
 use super::report::{Interrupted, within};
 use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
@@ -28,7 +29,7 @@ use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, View,
+    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent, View,
 };
 
 /// Everything that the controllers share.
@@ -54,6 +55,7 @@ pub struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) ledgers: Ledgers,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -93,6 +95,10 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
+    /// A message that was written down in the status and is still to be sent.
+    pub(super) unsent: Option<Unsent>,
+    /// It is counted in the ledger of the directory, too.
+    pub(super) counted: bool,
     /// The last calls for the object that failed.
     pub(super) setbacks: Setbacks,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
@@ -299,6 +305,9 @@ impl World {
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
+        let identity = snapshot.and_then(Snapshot::identity);
+        let ledger =
+            identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
@@ -314,6 +323,7 @@ impl World {
                     .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
                 add: add_fate(&recorded, &memory, self.started_at),
+                ledger: &ledger,
             }),
         };
         let input = Input {
@@ -325,6 +335,7 @@ impl World {
             recorded: &recorded,
             connection,
             setbacks: &memory.setbacks,
+            unsent: memory.unsent.as_ref(),
             hash_key: &self.hash_key,
         };
         let mut plan = plan::plan(&input, now);

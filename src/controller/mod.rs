@@ -12,6 +12,8 @@ mod report;
 
 mod claims;
 
+mod ledgers;
+
 mod triggers;
 
 mod shown;

@@ -17,7 +17,7 @@ use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Credentials, Directory, Health};
 use crate::domain::access::AccessKeys;
 use crate::domain::call::FailureClass;
-use crate::domain::contact::{ContactId, ContactName, ContactStatus};
+use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId};
 use crate::domain::directory::{CredentialSource, DesiredDirectory};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
@@ -51,6 +51,7 @@ pub(super) async fn reconcile(
         world.registry.remove(&name);
         return Ok(Action::await_change());
     }
+    load_ledger(&world, &object);
     let desired = parse::directory(&object.spec, &world.environment.allow_list);
     if desired.as_ref().is_ok_and(|desired| !desired.suspended) && awaits_elder(&world, &object) {
         return Ok(Action::requeue(ELDER_PAUSE));
@@ -66,6 +67,7 @@ pub(super) async fn reconcile(
             Ok(directory) => {
                 let mut ready = readiness(desired, &directory, &directory.health());
                 ready.message += &not_followed(&parse::unsupported_in_directory(&object.spec));
+                ready.message += &sends_used_up(&world, &directory);
                 (ready, Some(directory))
             }
         },
@@ -100,6 +102,14 @@ pub(super) async fn reconcile(
     let pause = secret_read_pause(object.status.as_ref(), &ready, now);
     world.directory_waker.wake_at(key, now.saturating_add(pause).ok());
     Ok(Action::await_change())
+}
+
+/// What was sent before this process began.
+fn load_ledger(world: &World, object: &ResourceDirectory) {
+    let Some(status) = &object.status else { return };
+    if let (Some(directory), Some(sends)) = (&status.directory_id, &status.verification_sends) {
+        world.ledgers.load(&DirectoryId::from(directory.as_str()), || parse::ledger(sends));
+    }
 }
 
 pub(super) fn interrupted(
@@ -312,6 +322,18 @@ fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health)
     }
 }
 
+/// Says that the API sends no more messages today, if it has said so.
+fn sends_used_up(world: &World, directory: &Directory) -> String {
+    let identity = directory.with_snapshot(|snapshot| snapshot.identity().cloned());
+    let until = identity.and_then(|known| world.ledgers.of(&known.directory_id).exhausted_until);
+    match until.filter(|until| *until > world.clock.now()) {
+        Some(until) => format!(
+            "; the verification messages of the account are used up, and none is sent before {until}"
+        ),
+        None => String::new(),
+    }
+}
+
 /// A new text in the annotation asks for a list now.
 async fn relist_if_asked(object: &ResourceDirectory, directory: Option<&Directory>) {
     let status = object.status.as_ref();
@@ -340,6 +362,7 @@ async fn report(
         })
     });
     let (identity, inventory) = known.unwrap_or_default();
+    let ledger = identity.as_ref().map(|known| world.ledgers.of(&known.directory_id));
     let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
     let identity = identity.or(duplicate);
     let throttled = directory.map(|directory| directory.health().throttled);
@@ -358,6 +381,7 @@ async fn report(
         identity: identity.as_ref(),
         contacts: inventory.as_ref().map(|inventory| inventory.0),
         unmanaged: inventory.as_ref().map(|inventory| inventory.1.as_slice()),
+        ledger: ledger.as_deref(),
         ready,
         throttled: throttled.as_ref(),
         handled_requested_at: object.annotations().get(api::REQUESTED_AT).map(String::as_str),

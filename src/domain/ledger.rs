@@ -22,11 +22,14 @@ pub struct Ledger {
     pub recent: Vec<TargetSends>,
 }
 
-/// The messages to one target.
+/// The messages to one target for one contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSends {
     /// A keyed hash of the address or number.
     pub target: String,
+    /// A keyed hash of the contact's name: two contacts may have one mailbox, and each needs a
+    /// confirmation of its own.
+    pub contact: String,
     /// How many were sent on the day of the last one.
     pub count: u32,
     /// When the last one was sent.
@@ -73,10 +76,11 @@ impl Ledger {
     /// Pause before the next try when a new day has brought no new quota.
     const PROBE_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 
-    /// When a message was last sent to that target, if it is remembered.
+    /// When a message was last sent to that target for that contact, if it is remembered.
     #[must_use]
-    pub fn last_sent(&self, target: &str) -> Option<Timestamp> {
-        self.of(target).map(|sends| sends.last)
+    pub fn last_sent(&self, target: &str, contact: &str) -> Option<Timestamp> {
+        let of_both = |sends: &&TargetSends| sends.target == target && sends.contact == contact;
+        self.recent.iter().find(of_both).map(|sends| sends.last)
     }
 
     /// Whether one more message may be sent to that target.
@@ -92,25 +96,28 @@ impl Ledger {
         if self.day == Some(today) && self.count >= Self::DAY_MAX {
             return Err(Refusal { limit: Limit::Directory, until });
         }
-        let to_target = self.of(target).filter(|sends| day_of(sends.last) == today);
-        if to_target.is_some_and(|sends| sends.count >= Self::TARGET_DAY_MAX) {
+        let of_today = |sends: &&TargetSends| sends.target == target && day_of(sends.last) == today;
+        let sent: u32 = self.recent.iter().filter(of_today).map(|sends| sends.count).sum();
+        if sent >= Self::TARGET_DAY_MAX {
             return Err(Refusal { limit: Limit::Target, until });
         }
         Ok(())
     }
 
-    /// The ledger with one more message to that target.
+    /// The ledger with one more message to that target for that contact.
     #[must_use]
-    pub fn with_send(&self, target: &str, now: Timestamp) -> Self {
+    pub fn with_send(&self, target: &str, contact: &str, now: Timestamp) -> Self {
         let today = day_of(now);
         let mut next = self.clone();
         next.count = if next.day == Some(today) { next.count.saturating_add(1) } else { 1 };
         next.day = Some(today);
-        let known = next.recent.iter().position(|sends| sends.target == target);
+        let known =
+            next.recent.iter().position(|sends| sends.target == target && sends.contact == contact);
         let before = known.map(|index| next.recent.remove(index));
         let same_day = before.filter(|sends| day_of(sends.last) == today);
         let count = same_day.map_or(1, |sends| sends.count.saturating_add(1));
-        next.recent.push(TargetSends { target: target.to_owned(), count, last: whole_second(now) });
+        let (target, contact) = (target.to_owned(), contact.to_owned());
+        next.recent.push(TargetSends { target, contact, count, last: whole_second(now) });
         next.recent.retain(|sends| now.duration_since(sends.last) < Self::KEPT_FOR);
         let too_many = next.recent.len().saturating_sub(Self::RECENT_MAX);
         next.recent.drain(..too_many);
@@ -127,13 +134,28 @@ impl Ledger {
         let probed = self
             .exhausted_until
             .is_some_and(|until| until <= now && now.duration_since(until) < day);
-        let sent_today = self.day == Some(day_of(now)) && self.count > 1;
+        let sent_today = self.day == Some(day_of(now)) && self.count > 0;
         let until = if probed && !sent_today {
             now.saturating_add(Self::PROBE_PAUSE).unwrap_or(Timestamp::MAX)
         } else {
             next_day(now)
         };
         Self { exhausted_until: Some(whole_second(until)), ..self.clone() }
+    }
+
+    /// The ledger after a message to that target that the API did not send.
+    #[must_use]
+    pub fn taken_back(&self, target: &str, contact: &str) -> Self {
+        let mut next = self.clone();
+        next.count = next.count.saturating_sub(1);
+        next.recent.retain_mut(|sends| {
+            if (sends.target.as_str(), sends.contact.as_str()) != (target, contact) {
+                return true;
+            }
+            sends.count = sends.count.saturating_sub(1);
+            sends.count > 0
+        });
+        next
     }
 
     /// What both know together: for two ledgers of one directory, one of which may be outdated.
@@ -146,7 +168,10 @@ impl Ledger {
         };
         let mut recent = self.recent.clone();
         for sends in &other.recent {
-            match recent.iter_mut().find(|known| known.target == sends.target) {
+            let same = |known: &&mut TargetSends| {
+                (&known.target, &known.contact) == (&sends.target, &sends.contact)
+            };
+            match recent.iter_mut().find(same) {
                 Some(known) if (known.last, known.count) < (sends.last, sends.count) => {
                     *known = sends.clone();
                 }
@@ -159,10 +184,6 @@ impl Ledger {
         recent.drain(..too_many);
         let exhausted_until = self.exhausted_until.max(other.exhausted_until);
         Self { day, count, exhausted_until, recent }
-    }
-
-    fn of(&self, target: &str) -> Option<&TargetSends> {
-        self.recent.iter().find(|sends| sends.target == target)
     }
 }
 
@@ -210,13 +231,22 @@ mod tests {
         let mut ledger = Ledger::default();
         for _ in 0..Ledger::TARGET_DAY_MAX {
             assert_eq!(refused(&ledger, "a", morning()), None);
-            ledger = ledger.with_send("a", morning());
+            ledger = ledger.with_send("a", "one", morning());
         }
         assert_eq!(refused(&ledger, "a", morning()), Some((Limit::Target, midnight())));
         assert_eq!(refused(&ledger, "b", morning()), None);
         assert_eq!(refused(&ledger, "a", midnight()), None);
-        let next = ledger.with_send("a", midnight());
+        let next = ledger.with_send("a", "one", midnight());
         assert_eq!((next.count, next.recent[0].count), (1, 1));
+    }
+
+    #[test]
+    fn each_contact_of_a_mailbox_has_its_own_slot_and_all_share_the_limit() {
+        let ledger = Ledger::default().with_send("a", "one", morning());
+        assert_eq!(ledger.last_sent("a", "two"), None);
+        let names = ["two", "three", "four", "five"];
+        let full = names.iter().fold(ledger, |ledger, name| ledger.with_send("a", name, morning()));
+        assert_eq!(refused(&full, "a", morning()), Some((Limit::Target, midnight())));
     }
 
     #[test]
@@ -224,7 +254,7 @@ mod tests {
         let mut ledger = Ledger::default();
         for number in 0..Ledger::DAY_MAX {
             assert_eq!(refused(&ledger, "new", morning()), None);
-            ledger = ledger.with_send(&number.to_string(), morning());
+            ledger = ledger.with_send(&number.to_string(), "one", morning());
         }
         assert_eq!(refused(&ledger, "new", morning()), Some((Limit::Directory, midnight())));
         assert_eq!(refused(&ledger, "new", midnight()), None);
@@ -232,39 +262,52 @@ mod tests {
 
     #[test]
     fn what_the_api_refused_waits_for_the_next_day_and_then_is_tried_each_hour() {
-        let ledger = Ledger::default().with_send("a", morning()).exhausted(morning());
+        let ledger = Ledger::default().exhausted(morning());
         assert_eq!(refused(&ledger, "b", morning()), Some((Limit::Account, midnight())));
         assert_eq!(refused(&ledger, "b", midnight()), None);
-        let probed = ledger.with_send("b", midnight()).exhausted(midnight());
+        let probed = ledger.exhausted(midnight());
         assert_eq!(refused(&probed, "b", midnight()), Some((Limit::Account, later(midnight(), 1))));
         // A day on which something was sent is used up as a whole.
         let noon = later(midnight(), 12);
-        let used = probed.with_send("b", noon).with_send("c", noon).exhausted(noon);
+        let used = probed.with_send("b", "one", noon).exhausted(noon);
         assert_eq!(refused(&used, "b", noon), Some((Limit::Account, later(midnight(), 24))));
     }
 
     #[test]
     fn a_message_is_remembered_for_two_days() {
-        let ledger = Ledger::default().with_send("a", morning());
-        assert_eq!(ledger.last_sent("a"), Some(whole_second(morning())));
-        let next = ledger.with_send("b", later(morning(), 47));
-        assert!(next.last_sent("a").is_some());
-        let next = ledger.with_send("b", later(morning(), 49));
-        assert_eq!((next.last_sent("a"), next.recent.len()), (None, 1));
+        let ledger = Ledger::default().with_send("a", "one", morning());
+        assert_eq!(ledger.last_sent("a", "one"), Some(whole_second(morning())));
+        let next = ledger.with_send("b", "one", later(morning(), 47));
+        assert!(next.last_sent("a", "one").is_some());
+        let next = ledger.with_send("b", "one", later(morning(), 49));
+        assert_eq!((next.last_sent("a", "one"), next.recent.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_message_that_was_not_sent_does_not_count() {
+        let ledger = Ledger::default().with_send("a", "one", morning());
+        let back = ledger.with_send("b", "one", morning()).taken_back("b", "one");
+        assert_eq!(back, ledger);
+        let twice = ledger.with_send("a", "one", morning()).taken_back("a", "one");
+        assert_eq!((twice.count, twice.recent[0].count), (1, 1));
     }
 
     #[test]
     fn two_ledgers_together_know_what_each_knows() {
-        let first = Ledger::default().with_send("a", morning());
-        let second = first.with_send("a", later(morning(), 1)).with_send("b", later(morning(), 1));
-        let third = first.with_send("c", later(morning(), 2)).exhausted(morning());
+        let first = Ledger::default().with_send("a", "one", morning());
+        let second = first.with_send("a", "one", later(morning(), 1)).with_send(
+            "b",
+            "one",
+            later(morning(), 1),
+        );
+        let third = first.with_send("c", "one", later(morning(), 2)).exhausted(morning());
         for both in [second.merged(&third), third.merged(&second)] {
             assert_eq!((both.count, both.exhausted_until), (3, Some(midnight())));
             let known: Vec<_> = both.recent.iter().map(|sends| sends.target.as_str()).collect();
             assert_eq!(known, ["a", "b", "c"]);
-            assert_eq!(both.of("a").map(|sends| sends.count), Some(2));
+            assert_eq!(both.recent[0].count, 2);
         }
-        let tomorrow = Ledger::default().with_send("d", midnight());
+        let tomorrow = Ledger::default().with_send("d", "one", midnight());
         assert_eq!(second.merged(&tomorrow).count, 1);
     }
 }

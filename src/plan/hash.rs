@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::domain::call::Target;
-use crate::domain::contact::{ContactId, DesiredContact, DirectoryId, Uid};
+use crate::domain::contact::{ContactId, ContactName, DesiredContact, DirectoryId, Uid};
 
 /// The key of the hashes: without it they could be guessed from a list of addresses.
 #[derive(Clone)]
@@ -56,6 +56,12 @@ impl HashKey {
             Target::Phone(phone) => ("phone", phone.reveal().to_owned()),
         };
         self.digest(["target", channel, &value])
+    }
+
+    /// Covers the name of a contact.
+    #[must_use]
+    pub fn of_name(&self, name: &ContactName) -> String {
+        self.digest(["name", name.as_str()])
     }
 
     fn of(&self, purpose: &str, identity: &[&str], wanted: &DesiredContact) -> String {

@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MessageType,
     Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::VerificationPolicy;
@@ -526,6 +527,7 @@ struct World {
     let_go: BTreeSet<Uid>,
     snapshot: Snapshot,
     memory: [Memory; OBJECTS],
+    ledger: Ledger,
     started_at: Timestamp,
     now: Timestamp,
     fault: Option<Fault>,
@@ -564,6 +566,7 @@ impl World {
             let_go: BTreeSet::new(),
             snapshot: Snapshot::default(),
             memory: Default::default(),
+            ledger: Ledger::default(),
             started_at: now,
             now,
             fault: None,
@@ -688,6 +691,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            ledger: &self.ledger,
         }
     }
 
@@ -710,6 +714,7 @@ impl World {
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
+            unsent: None,
             hash_key: &self.key,
         };
         let plan = plan(&input, self.now);
@@ -721,7 +726,7 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
+        let Plan { record, step, send: _, verdict, drift: _, outlook: _, recheck_at } = plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
             self.memory[index].setbacks.settle();
@@ -866,7 +871,7 @@ impl World {
             memory.add = Some(AddFate::NotMade);
         }
         memory.setbacks.note(call.action(), error, object.generation, self.now);
-        memory.in_hand = Some(record_after(before, planned, error));
+        memory.in_hand = Some(record_after(before, planned, call, error));
         Ok(Turn::Goes)
     }
 
@@ -968,7 +973,10 @@ impl World {
                     members: None,
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
                     adoption: Adoption::IfIdentical,
-                    verification: VerificationPolicy::default(),
+                    verification: VerificationPolicy {
+                        send: false,
+                        ..VerificationPolicy::default()
+                    },
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
+use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict, verify};
 use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
 use crate::domain::contact::{LastError, LastWrite, Recorded};
 use crate::domain::verdict::{Finding, Reason};
@@ -109,6 +109,13 @@ const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(1);
 const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 impl Setback {
+    /// When an operation may be tried again on which nothing else depends: a refusal of a value is
+    /// not final there.
+    pub(super) fn again_or_slowly(&self) -> Timestamp {
+        let slowly = self.at.saturating_add(RETRY_PAUSE_MAX).unwrap_or(Timestamp::MAX);
+        self.again_at().unwrap_or(slowly)
+    }
+
     /// When the operation may be tried again; `None`: not before the spec changes.
     fn again_at(&self) -> Option<Timestamp> {
         let doubled =
@@ -325,7 +332,14 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
 /// A write without an answer is noted, since it may have been made, but not counted among those
 /// that read back differently: in an outage every contact would end as contested.
 #[must_use]
-pub fn record_after(before: &Recorded, planned: Recorded, error: Option<&CallError>) -> Recorded {
+pub fn record_after(
+    before: &Recorded,
+    planned: Recorded,
+    call: &Call,
+    error: Option<&CallError>,
+) -> Recorded {
+    let verification = verify::after_send(planned.verification, call, error);
+    let planned = Recorded { verification, ..planned };
     let last_write = match error.map(|error| error.class.not_executed()) {
         None => planned.last_write,
         Some(true) => before.last_write.clone(),

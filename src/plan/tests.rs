@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step, Unsent,
+    View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -24,9 +24,12 @@ use crate::domain::contact::{
     DirectoryId, LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
     Removal, Title, Uid,
 };
-use crate::domain::snapshot::{Deletion, Entry, Lists, Sight};
+use crate::domain::ledger::Ledger;
+use crate::domain::snapshot::{Deletion, Entry, Lists, Pending, Sight};
 use crate::domain::verdict::{Finding, Reason};
-use crate::domain::verification::VerificationPolicy;
+use crate::domain::verification::{
+    ChannelRecord, ChannelState, Evidence, Verification, VerificationPolicy,
+};
 
 const SPEC_NAME: &str = "opsteam";
 const OWN_ID: &str = "c-ownownownownowno";
@@ -114,6 +117,8 @@ struct Situation {
     lists: Lists,
     add: AddFate,
     setback: Option<Setback>,
+    unsent: Option<Unsent>,
+    ledger: Ledger,
     now: Timestamp,
 }
 
@@ -132,6 +137,8 @@ fn fresh() -> Situation {
         lists: Lists { last: Some(at(700)), before: Some(at(400)) },
         add: AddFate::NotMade,
         setback: None,
+        unsent: None,
+        ledger: Ledger::default(),
         now: at(1000),
     }
 }
@@ -141,9 +148,28 @@ fn holding(contact: ObservedContact) -> Situation {
     let recorded = Recorded {
         directory_id: Some(DIRECTORY.into()),
         contact_id: Some(contact.id.clone()),
+        verification: verified(&wanted()),
         ..Recorded::default()
     };
     Situation { recorded, own: Some(Sight::Known(entry(contact))), ..fresh() }
+}
+
+/// The owners of both channels have confirmed them.
+fn verified(wanted: &DesiredContact) -> Verification {
+    let channel = |value: Target| {
+        let target = key().of_target(&value);
+        ChannelRecord {
+            verified_target: Some(target.clone()),
+            target,
+            state: ChannelState::Verified,
+            sends: 1,
+            last_sent: Some(at(100)),
+            evidence: Some(Evidence::SeenPending),
+        }
+    };
+    let phone = wanted.phone.clone().map(Target::Phone);
+    let email = Some(channel(Target::Email(wanted.email.clone())));
+    Verification { email, phone: phone.map(channel) }
 }
 
 /// An object with an intent open since 900, under the name of its spec.
@@ -187,6 +213,11 @@ fn with_entry(mut situation: Situation, change: impl FnOnce(&mut Entry)) -> Situ
     situation
 }
 
+/// The values that wait, as just asked for.
+fn waits(targets: impl IntoIterator<Item = Target>) -> Pending {
+    Pending { targets: targets.into_iter().collect(), at: at(990) }
+}
+
 fn failed(action: Action, class: FailureClass, code: &str) -> Setback {
     let error = CallError {
         action,
@@ -212,6 +243,8 @@ fn planned(situation: &Situation) -> Plan {
         lists,
         add,
         setback,
+        unsent,
+        ledger,
         now,
     } = situation;
     let uid = Uid::from("uid-own");
@@ -225,6 +258,7 @@ fn planned(situation: &Situation) -> Plan {
             rival: *rival,
             lists: *lists,
             add: *add,
+            ledger,
         }),
     };
     let input = Input {
@@ -240,6 +274,7 @@ fn planned(situation: &Situation) -> Plan {
         recorded,
         connection,
         setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
+        unsent: unsent.as_ref(),
         hash_key: &key(),
     };
     plan(&input, *now)
@@ -248,7 +283,7 @@ fn planned(situation: &Situation) -> Plan {
 /// The plan in a few lines: the reason, the step, what is recorded anew, drift, the next look.
 fn shown(situation: &Situation) -> String {
     let plan = planned(situation);
-    let Plan { record, step, verdict, drift, outlook: _, recheck_at } = &plan;
+    let Plan { record, step, send, verdict, drift, outlook, recheck_at } = &plan;
     let mut text = String::new();
     let stalled = if verdict.synced.reason.stalls() { ", stalled" } else { "" };
     let _ = write!(text, "{}={}{stalled}", verdict.synced.reason, verdict.synced.status.as_str());
@@ -267,7 +302,7 @@ fn shown(situation: &Situation) -> String {
         creation,
         last_write,
         last_error,
-        verification: _,
+        verification,
         reverts: _,
     } = record;
     let before = &situation.recorded;
@@ -289,6 +324,24 @@ fn shown(situation: &Situation) -> String {
         let shown = last_error.as_ref().map(|e| (e.code.as_str(), e.action.as_str(), e.generation));
         let _ = write!(text, "\nerror: {shown:?}");
     }
+    let Verification { email, phone } = verification;
+    for (channel, record, before, outlook) in [
+        ("mailbox", email, &before.verification.email, &outlook.email),
+        ("phone", phone, &before.verification.phone, &outlook.phone),
+    ] {
+        if record != before {
+            let _ = write!(text, "\n{channel}: {}", shown_channel(record.as_ref()));
+        }
+        if let Some(next) = outlook.next_send {
+            let _ = write!(text, "\n{channel}: next at {}", seconds(next));
+        }
+        if let Some(waiting) = &outlook.waiting {
+            let _ = write!(text, "\n{channel}: {waiting} waits");
+        }
+    }
+    if let Some(send) = send {
+        let _ = write!(text, "\nwritten down at {}", seconds(send.at));
+    }
     for difference in drift {
         let (field, desired) = (difference.field.as_str(), &difference.desired);
         let _ = write!(text, "\ndrift: {field} {:?} -> {desired:?}", difference.observed);
@@ -297,6 +350,15 @@ fn shown(situation: &Situation) -> String {
         let _ = write!(text, "\nrecheck: {}", seconds(*recheck_at));
     }
     text
+}
+
+fn shown_channel(record: Option<&ChannelRecord>) -> String {
+    let Some(record) = record else { return "nothing".to_owned() };
+    let ChannelRecord { target: _, state, sends, last_sent, evidence, verified_target } = record;
+    let sent = last_sent.map_or("never".to_owned(), |at| seconds(at).to_string());
+    let evidence = evidence.map_or("none", Evidence::as_str);
+    let verified = if verified_target.is_some() { ", verified before" } else { "" };
+    format!("{}, {sends} sent, last {sent}, evidence {evidence}{verified}", state.as_str())
 }
 
 fn seconds(moment: Timestamp) -> i64 {
@@ -382,10 +444,12 @@ fn a_directory_id_without_contact_or_intent_binds_to_nothing() {
     check(
         situation,
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        directory: Some(DirectoryId("rd-direct"))
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            directory: Some(DirectoryId("rd-direct"))
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -406,10 +470,12 @@ fn an_intent_is_recorded_with_the_add() {
     check(
         fresh(),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        directory: Some(DirectoryId("rd-direct"))
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            directory: Some(DirectoryId("rd-direct"))
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -418,8 +484,10 @@ fn the_same_intent_is_used_again() {
     check(
         intending(AddFate::NotMade),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -429,9 +497,11 @@ fn another_spec_under_the_same_name_makes_another_intent() {
     check(
         with_spec(situation, |spec| spec.title = Title::CEO),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -510,10 +580,12 @@ fn a_contact_that_is_gone_is_created_again() {
     check(
         Situation { own, ..holding(observed()) },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        contact: None
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            contact: None
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -524,8 +596,10 @@ fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
     check(
         Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) },
         expect![[r#"
-        NameTaken=False, stalled
-        contact: None"#]],
+            NameTaken=False, stalled
+            contact: None
+            mailbox: nothing
+            phone: nothing"#]],
     );
 }
 
@@ -535,9 +609,11 @@ fn a_gone_contact_is_forgotten_while_the_next_add_waits() {
     check(
         Situation { own: Some(Sight::Gone), setback, ..holding(observed()) },
         expect![[r#"
-        QuotaExceeded=False
-        contact: None
-        recheck: 1300"#]],
+            QuotaExceeded=False
+            contact: None
+            mailbox: nothing
+            phone: nothing
+            recheck: 1300"#]],
     );
 }
 
@@ -576,10 +652,15 @@ fn an_unanswered_add_that_made_the_contact_is_ours() {
     check(
         Situation { namesakes, ..intending(unanswered(900)) },
         expect![[r#"
-        InSync=True
-        contact: Some("c-made")
-        intent: None
-        mismatches: Some(0)"#]],
+            InSync=True
+            Create: ListMessageContactVerifications c-made
+            contact: Some("c-made")
+            intent: None
+            mismatches: Some(0)
+            mailbox: Sent, 0 sent, last 1000, evidence none
+            mailbox: next at 87400
+            phone: Sent, 0 sent, last 1000, evidence none
+            phone: next at 87400"#]],
     );
 }
 
@@ -637,11 +718,15 @@ fn a_contact_found_with_other_fields_is_updated() {
     check(
         with_spec(situation, |spec| spec.title = Title::CEO),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-made title=CEO
-        contact: Some("c-made")
-        intent: None
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-made title=CEO
+            contact: Some("c-made")
+            intent: None
+            mismatches: Some(1)
+            mailbox: Sent, 0 sent, last 1000, evidence none
+            mailbox: next at 87400
+            phone: Sent, 0 sent, last 1000, evidence none
+            phone: next at 87400"#]],
     );
 }
 
@@ -847,11 +932,13 @@ fn a_changed_email_is_sent_alone_after_a_look_at_what_is_pending() {
         Repair: ListMessageContactVerifications c-ownownownownowno"#]],
     );
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none
+            mailbox: m***@example.com waits"#]],
     );
 }
 
@@ -859,11 +946,13 @@ fn a_changed_email_is_sent_alone_after_a_look_at_what_is_pending() {
 fn a_missing_email_is_sent() {
     let situation = drifted(|contact| contact.email = None);
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none
+            mailbox: m***@example.com waits"#]],
     );
 }
 
@@ -877,11 +966,13 @@ fn a_changed_phone_is_sent_alone_after_a_look_at_what_is_pending() {
         Repair: ListMessageContactVerifications c-ownownownownowno"#]],
     );
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno phone=86-138****8000
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno phone=86-138****8000
+            mismatches: Some(1)
+            phone: Pending, 0 sent, last never, evidence none
+            phone: 86-138****8000 waits"#]],
     );
 }
 
@@ -890,9 +981,10 @@ fn a_phone_that_the_spec_no_longer_has_is_cleared() {
     check(
         with_spec(holding(observed()), |spec| spec.phone = None),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno phone=
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno phone=
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -931,9 +1023,10 @@ fn taking_the_phone_out_goes_alone_and_last() {
     check(
         with_spec(situation, |spec| spec.phone = None),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -962,7 +1055,7 @@ fn report_only_shows_every_difference_masked_and_writes_nothing() {
         contact.phone = None;
         contact.message_types.clear();
     });
-    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits([])));
     let situation = Situation { finalizer: false, ..situation };
     check(
         with_spec(situation, |spec| spec.mode = Mode::ReportOnly),
@@ -1039,26 +1132,44 @@ fn a_value_that_waits_for_its_owner_is_not_written_again() {
     });
     let pending =
         vec![Target::Phone(phone("86-13800138000")), Target::Email(email("MAILBOX@example.com"))];
-    let situation = with_entry(situation, |entry| entry.pending = Some(pending));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits(pending)));
     check(
         situation.clone(),
         expect![[r#"
-        InSync=True
-        mismatches: Some(0)"#]],
+            InSync=True
+            mismatches: Some(0)
+            mailbox: Sent, 1 sent, last 100, evidence SeenPending
+            mailbox: next at 86500
+            mailbox: m***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits
+            recheck: 86500"#]],
     );
     check(
         with_spec(situation.clone(), |spec| spec.title = Title::CEO),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=CEO
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=CEO
+            mismatches: Some(1)
+            mailbox: Sent, 1 sent, last 100, evidence SeenPending
+            mailbox: next at 86500
+            mailbox: m***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits"#]],
     );
     check(
         with_spec(situation, |spec| spec.email = email("third@example.com")),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=t***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=t***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none, verified before
+            mailbox: t***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits"#]],
     );
 }
 
@@ -1117,8 +1228,9 @@ fn a_phone_that_the_cloud_keeps_is_not_removable() {
     check(
         written(situation, 2),
         expect![[r#"
-        NotRemovable=False
-        drift: phoneNumber "86-138****8000" -> """#]],
+            NotRemovable=False
+            phone: nothing
+            drift: phoneNumber "86-138****8000" -> """#]],
     );
 }
 
@@ -1130,8 +1242,9 @@ fn a_phone_that_the_cloud_refuses_to_clear_is_not_removable() {
     check(
         Situation { setback, ..situation.clone() },
         expect![[r#"
-        NotRemovable=False
-        error: Some(("InvalidParameter.PhoneNumber", "UpdateMessageContact", 3))"#]],
+            NotRemovable=False
+            error: Some(("InvalidParameter.PhoneNumber", "UpdateMessageContact", 3))
+            phone: nothing"#]],
     );
     let mut remembered = situation;
     remembered.recorded.last_error = Some(LastError {
@@ -1139,7 +1252,12 @@ fn a_phone_that_the_cloud_refuses_to_clear_is_not_removable() {
         action: "UpdateMessageContact".into(),
         generation: 3,
     });
-    check(remembered, expect!["NotRemovable=False"]);
+    check(
+        remembered,
+        expect![[r#"
+        NotRemovable=False
+        phone: nothing"#]],
+    );
 }
 
 /// The refused number kept every other difference from being put right, as an invalid spec.
@@ -1157,9 +1275,10 @@ fn a_phone_that_stays_does_not_keep_other_fields_from_being_written() {
     check(
         situation,
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -1167,9 +1286,10 @@ fn a_phone_that_stays_does_not_keep_other_fields_from_being_written() {
 fn a_write_without_an_answer_is_not_counted() {
     let situation = drifted(|contact| contact.title = "CEO".to_owned());
     let planned = planned(&situation).record;
+    let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
         after.last_write.map(|write| write.mismatches)
     };
     assert_eq!(count(None), Some(1));
@@ -1177,7 +1297,7 @@ fn a_write_without_an_answer_is_not_counted() {
     assert_eq!(count(Some(FailureClass::Throttled)), None);
     let again = written(situation, 1);
     let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
-    let after = record_after(&again.recorded, self::planned(&again).record, Some(&error));
+    let after = record_after(&again.recorded, self::planned(&again).record, call, Some(&error));
     assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
 }
 
@@ -1564,8 +1684,10 @@ fn a_held_back_add_is_made_when_its_time_has_come() {
     check(
         Situation { now: at(1001), ..situation },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -1608,8 +1730,10 @@ fn a_name_that_the_cloud_calls_taken_is_looked_for_first() {
     check(
         Situation { lists, now: at(1001), ..situation },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -1769,17 +1893,21 @@ fn a_setback_concerns_its_like_alone() {
 
 #[test]
 fn channels_and_bindings_are_spoken_of_only_where_the_spec_has_them() {
-    let full = with_spec(holding(observed()), |spec| {
+    let mut full = with_spec(holding(observed()), |spec| {
         spec.members = Some([].into());
         spec.ready_when = ReadyWhen::Verified;
     });
     let verdict = planned(&full).verdict;
-    assert_eq!(verdict.email_verified.reason, Reason::VerificationPending);
-    assert_eq!(verdict.ready().reason, Reason::VerificationPending);
+    assert_eq!(verdict.email_verified.reason, Reason::Verified);
     assert!(verdict.phone_verified.is_some() && verdict.bound.is_some());
+    if let Some(email) = &mut full.recorded.verification.email {
+        (email.state, email.last_sent) = (ChannelState::Sent, Some(at(990)));
+    }
+    full = with_entry(full, |entry| entry.pending = Some(waits([Target::Email(wanted().email)])));
+    assert_eq!(planned(&full).verdict.ready().reason, Reason::VerificationSent);
     let bare = with_spec(holding(observed()), |spec| spec.phone = None);
     let verdict = planned(&bare).verdict;
-    assert_eq!(verdict.email_verified.reason, Reason::NotSynced);
+    assert_eq!(verdict.email_verified.reason, Reason::Verified);
     assert_eq!((verdict.phone_verified, verdict.bound), (None, None));
 }
 
@@ -1836,7 +1964,7 @@ fn no_text_holds_a_private_value_or_a_name() {
     let code = "InvalidParameter.PhoneNumber";
     let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
     let situation = drifted(|contact| contact.email = Some(email("other@example.org")));
-    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits([])));
     for situation in [situation.clone(), Situation { setback, ..situation }] {
         let text = format!("{:?}", planned(&situation));
         for private in ["mailbox@", "other@", "13800138000", SPEC_NAME] {

@@ -41,6 +41,7 @@ mod unreachable;
 mod untouched_spec;
 mod update;
 mod validate;
+mod verification;
 
 mod architecture;
 mod assumptions;
