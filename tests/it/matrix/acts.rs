@@ -1,5 +1,7 @@
 //! The acts of the standard story, and what differs by nature under some answers.
 
+use std::collections::BTreeMap;
+
 use directory_simulator::{ContactChange, DeletionPlan, FailReason};
 use serde_json::{Value, json};
 
@@ -55,20 +57,35 @@ struct Difference {
 }
 
 const CREATE: &str = "two contacts are applied";
+const CONFIRM: &str = "their owners click";
 const EDIT: &str = "title and message types are changed";
+const MOVE: &str = "there is another address";
+const BACK: &str = "the first address is wanted after all";
+const MOVE_ON: &str = "there is a third address";
+const CONFIRM_MOVE: &str = "the owner of the third address clicks";
 const HELD: &str = "the name becomes Chinese while somebody else uses the directory";
 const RENAME: &str = "the name becomes Latin again";
 const DRIFT: &str = "somebody changes the contact in the console";
 const LOST: &str = "somebody deletes the contact in the console";
+const CONFIRM_AGAIN: &str = "the owner of the new contact clicks";
 const NO_PHONE: &str = "the phone number is taken out";
 const NEW_PHONE: &str = "there is another phone number";
+const CONFIRM_PHONE: &str = "the owner of the other phone clicks";
 const DELETE: &str = "the objects are deleted, and the cloud fails once";
 
 const FIRST: &str = "First.Owner@example.com";
 const SECOND: &str = "Second.Owner@example.com";
+const THIRD: &str = "Third.Owner@example.com";
 const PLAIN: &str = "plain@example.com";
 const PHONE: &str = "86-13800138001";
 const OTHER_PHONE: &str = "86-13800138002";
+
+const ADD: &str = "AddMessageContact";
+const UPDATE: &str = "UpdateMessageContact";
+const CANCEL: &str = "CancelMessageContactUpdate";
+const REMOVE: &str = "DeleteMessageContact";
+const MAIL: &str = "SendEmailVerificationForMessageContact";
+const TEXT: &str = "SendPhoneVerificationForMessageContact";
 
 const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -76,46 +93,82 @@ const DIFFERENCES: &[Difference] = &[
         act: Some(CREATE),
         why: "the cloud does not see what it is told, so that nothing can be done there",
         ends: |ends| {
-            for (name, end) in &mut ends.contacts {
-                *end = End { conditions: refused(), ..End::default() };
-                if *name == "main" {
-                    end.conditions.insert("PhoneVerified", "NotSynced");
-                }
-            }
+            refuse(ends, "main");
+            refuse(ends, "plain");
             ends.done.clear();
+            ends.messages.clear();
             ends.refused = 2;
             ends.over = true;
         },
-    },
-    Difference {
-        answer: "A4 clears the phone",
-        act: None,
-        why: "each change of something else takes the phone number out, which is put back",
-        ends: put_back,
-    },
-    Difference {
-        answer: "A23 get lags",
-        act: None,
-        why: "what was written does not show at once, and is written once more",
-        ends: put_back,
     },
     Difference {
         answer: "phone needed",
         act: Some(CREATE),
         why: "a contact without a phone number is refused, and the person is told so",
         ends: |ends| {
-            ends.contacts.insert("plain", End { conditions: refused(), ..End::default() });
-            ends.done.insert("AddMessageContact", 1);
+            refuse(ends, "plain");
+            ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1)].into();
+            ends.messages.retain(|target| target != PLAIN);
             ends.refused = 1;
         },
     },
     Difference {
         answer: "phone needed",
+        act: Some(CONFIRM),
+        why: "the second contact is not there",
+        ends: |ends| refuse(ends, "plain"),
+    },
+    Difference {
+        answer: "phone needed",
         act: Some(DELETE),
         why: "the second contact was never there",
+        ends: |ends| ends.done = [(REMOVE, 2)].into(),
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(EDIT),
+        why: "the number is lost by the change and put back, and its owner was asked today already",
+        ends: phone_put_back,
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(MOVE),
+        why: "as before",
+        ends: phone_put_back,
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(MOVE_ON),
+        why: "as before",
+        ends: phone_put_back,
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(HELD),
+        why: "as before",
+        ends: phone_put_back,
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(RENAME),
+        why: "as before; to a contact of another name the message of today does not count",
         ends: |ends| {
-            ends.done.insert("DeleteMessageContact", 2);
+            phone_put_back(ends);
+            ends.done.insert(TEXT, 1);
+            ends.messages.push(PHONE.to_owned());
         },
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(DRIFT),
+        why: "as before",
+        ends: phone_put_back,
+    },
+    Difference {
+        answer: "A23 get lags",
+        act: None,
+        why: "what was written does not show at once, and is written once more",
+        ends: |ends| *ends.more.entry(UPDATE).or_default() += 1,
     },
     Difference {
         answer: "A29 latin letters only",
@@ -123,10 +176,9 @@ const DIFFERENCES: &[Difference] = &[
         why: "the name is refused, and the person is told so",
         ends: |ends| {
             let main = main(ends);
-            main.conditions.extend(refused());
-            main.conditions.insert("PhoneVerified", "NotSynced");
+            main.conditions.insert("Synced", "InvalidContact");
             main.ready = false;
-            main.contact.as_mut().unwrap().name = "LiMing".to_owned();
+            contact(ends).name = "LiMing".to_owned();
             ends.done.clear();
             ends.refused = 1;
         },
@@ -137,13 +189,18 @@ const DIFFERENCES: &[Difference] = &[
         why: "the number can be taken out, as it was meant",
         ends: |ends| {
             let main = main(ends);
-            main.conditions
-                .extend([("Synced", "InSync"), ("EmailVerified", "VerificationPending")]);
+            main.conditions.insert("Synced", "InSync");
             main.ready = true;
-            main.contact.as_mut().unwrap().phone = Values::default();
+            contact(ends).phone = Values::default();
             ends.refused = 0;
-            ends.done.insert("UpdateMessageContact", 1);
+            ends.done = [(UPDATE, 1)].into();
         },
+    },
+    Difference {
+        answer: "A14 clears",
+        act: Some(NEW_PHONE),
+        why: "there is no number in force while the other one waits",
+        ends: |ends| contact(ends).phone = waits(OTHER_PHONE),
     },
     Difference {
         answer: "A14 ignores",
@@ -151,17 +208,27 @@ const DIFFERENCES: &[Difference] = &[
         why: "the cloud takes the call and keeps the number: it is told twice and no more",
         ends: |ends| {
             ends.refused = 0;
-            ends.done.insert("UpdateMessageContact", 2);
+            ends.done = [(UPDATE, 2)].into();
         },
     },
 ];
 
-fn refused() -> std::collections::BTreeMap<&'static str, &'static str> {
-    [("Synced", "InvalidContact"), ("EmailVerified", "NotSynced")].into()
+/// The object is told why it is not in the cloud.
+fn refuse(ends: &mut Ends, name: &'static str) {
+    let mut conditions: BTreeMap<_, _> =
+        [("Synced", "InvalidContact"), ("EmailVerified", "NotSynced")].into();
+    if name == "main" {
+        conditions.insert("PhoneVerified", "NotSynced");
+    }
+    ends.contacts.insert(name, End { conditions, ..End::default() });
 }
 
-fn put_back(ends: &mut Ends) {
-    *ends.more.entry("UpdateMessageContact").or_default() += 1;
+fn phone_put_back(ends: &mut Ends) {
+    let main = main(ends);
+    main.conditions.insert("PhoneVerified", "VerificationSent");
+    main.ready = false;
+    contact(ends).phone = waits(PHONE);
+    *ends.done.entry(UPDATE).or_default() += 1;
 }
 
 fn main(ends: &mut Ends) -> &mut End {
@@ -172,8 +239,18 @@ fn contact(ends: &mut Ends) -> &mut Facts {
     main(ends).contact.as_mut().unwrap()
 }
 
-fn pending(value: &str) -> Values {
+/// A value that waits, and none is in force.
+fn waits(value: &str) -> Values {
     Values { pending: Some(value.to_lowercase()), ..Values::default() }
+}
+
+fn in_force(value: &str) -> Values {
+    Values { effective: Some(value.to_lowercase()), ..Values::default() }
+}
+
+/// One that waits beside another that is in force.
+fn replaces(old: &str, new: &str) -> Values {
+    Values { pending: Some(new.to_lowercase()), ..in_force(old) }
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -189,47 +266,27 @@ pub fn standard() -> Vec<Act> {
                 (
                     "main",
                     json!({ "name": "LiMing", "title": "TechnicalDirector", "emailAddress": FIRST,
-                        "phoneNumber": PHONE, "messageTypes": ["SecurityMessage", "FaultMessage"],
-                        "readyWhen": "Synced" }),
+                        "phoneNumber": PHONE, "messageTypes": ["SecurityMessage", "FaultMessage"] }),
                 ),
                 (
                     "plain",
                     json!({ "name": "ZhangWei", "title": "CEO", "emailAddress": PLAIN,
-                        "messageTypes": ["ProductMessage"], "readyWhen": "Synced" }),
+                        "messageTypes": ["ProductMessage"] }),
                 ),
             ]),
+            ends: created,
+        },
+        Act {
+            name: CONFIRM,
+            deed: Deed::Click,
             ends: |ends| {
-                let waits = ("EmailVerified", "VerificationPending");
-                let main = End {
-                    conditions: [
-                        ("Synced", "InSync"),
-                        waits,
-                        ("PhoneVerified", "VerificationPending"),
-                    ]
-                    .into(),
-                    ready: true,
-                    contact: Some(Facts {
-                        name: "LiMing".to_owned(),
-                        title: "TechnicalDirector".to_owned(),
-                        types: words(&["FaultMessage", "SecurityMessage"]),
-                        email: pending(FIRST),
-                        phone: pending(PHONE),
-                        members: Vec::new(),
-                    }),
-                };
-                let plain = End {
-                    conditions: [("Synced", "InSync"), waits].into(),
-                    ready: true,
-                    contact: Some(Facts {
-                        name: "ZhangWei".to_owned(),
-                        title: "CEO".to_owned(),
-                        types: words(&["ProductMessage"]),
-                        email: pending(PLAIN),
-                        ..Facts::default()
-                    }),
-                };
-                ends.contacts = [("main", main), ("plain", plain)].into();
-                ends.done = [("AddMessageContact", 2)].into();
+                confirmed(ends, &[("EmailVerified", FIRST), ("PhoneVerified", PHONE)]);
+                let plain = ends.contacts.get_mut("plain").unwrap();
+                plain.conditions.insert("EmailVerified", "Verified");
+                plain.ready = true;
+                if let Some(facts) = &mut plain.contact {
+                    facts.email = in_force(PLAIN);
+                }
             },
         },
         Act {
@@ -242,30 +299,49 @@ pub fn standard() -> Vec<Act> {
                 let contact = contact(ends);
                 contact.title = "CEO".to_owned();
                 contact.types = words(&["AccountExpenses", "FaultMessage"]);
-                ends.done = [("UpdateMessageContact", 1)].into();
+                ends.done = [(UPDATE, 1)].into();
             },
+        },
+        Act {
+            name: MOVE,
+            deed: Deed::Apply(vec![("main", json!({ "emailAddress": SECOND }))]),
+            ends: |ends| moved(ends, FIRST, SECOND),
+        },
+        Act {
+            name: BACK,
+            deed: Deed::Apply(vec![("main", json!({ "emailAddress": FIRST }))]),
+            ends: |ends| {
+                confirmed(ends, &[("EmailVerified", FIRST)]);
+                ends.done = [(CANCEL, 1)].into();
+            },
+        },
+        Act {
+            name: MOVE_ON,
+            deed: Deed::Apply(vec![("main", json!({ "emailAddress": THIRD }))]),
+            ends: |ends| moved(ends, FIRST, THIRD),
+        },
+        Act {
+            name: CONFIRM_MOVE,
+            deed: Deed::Click,
+            ends: |ends| confirmed(ends, &[("EmailVerified", THIRD)]),
         },
         Act {
             name: HELD,
             deed: Deed::ApplyWhileHeld(vec![("main", json!({ "name": "李明" }))]),
             ends: |ends| {
                 contact(ends).name = "李明".to_owned();
-                ends.done = [("UpdateMessageContact", 1)].into();
+                ends.done = [(UPDATE, 1)].into();
             },
         },
         Act {
             name: RENAME,
             deed: Deed::Apply(vec![("main", json!({ "name": "LiMingBo" }))]),
             ends: |ends| {
-                let main_ends = main(ends);
-                main_ends.ready = true;
-                main_ends.conditions.extend([
-                    ("Synced", "InSync"),
-                    ("EmailVerified", "VerificationPending"),
-                    ("PhoneVerified", "VerificationPending"),
-                ]);
+                let main = main(ends);
+                main.conditions.insert("Synced", "InSync");
+                main.ready = main.conditions["PhoneVerified"] == "Verified";
                 contact(ends).name = "LiMingBo".to_owned();
-                ends.done = [("UpdateMessageContact", 1)].into();
+                ends.done = [(UPDATE, 1)].into();
             },
         },
         Act {
@@ -276,12 +352,28 @@ pub fn standard() -> Vec<Act> {
                 message_types: Some(words(&["ServiceMessage"])),
                 ..ContactChange::default()
             }),
-            ends: |ends| ends.done = [("UpdateMessageContact", 1)].into(),
+            ends: |ends| ends.done = [(UPDATE, 1)].into(),
         },
         Act {
             name: LOST,
             deed: Deed::OutsiderDeletes,
-            ends: |ends| ends.done = [("AddMessageContact", 1)].into(),
+            ends: |ends| {
+                let main = main(ends);
+                main.conditions.extend([
+                    ("EmailVerified", "VerificationSent"),
+                    ("PhoneVerified", "VerificationSent"),
+                ]);
+                main.ready = false;
+                let contact = contact(ends);
+                (contact.email, contact.phone) = (waits(THIRD), waits(PHONE));
+                ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1)].into();
+                ends.messages = words(&[THIRD, PHONE]);
+            },
+        },
+        Act {
+            name: CONFIRM_AGAIN,
+            deed: Deed::Click,
+            ends: |ends| confirmed(ends, &[("EmailVerified", THIRD), ("PhoneVerified", PHONE)]),
         },
         Act {
             name: NO_PHONE,
@@ -289,8 +381,7 @@ pub fn standard() -> Vec<Act> {
             ends: |ends| {
                 let main = main(ends);
                 main.conditions.remove("PhoneVerified");
-                main.conditions
-                    .extend([("Synced", "NotRemovable"), ("EmailVerified", "NotSynced")]);
+                main.conditions.insert("Synced", "NotRemovable");
                 main.ready = false;
                 ends.refused = 1;
             },
@@ -300,15 +391,18 @@ pub fn standard() -> Vec<Act> {
             deed: Deed::Apply(vec![("main", json!({ "phoneNumber": OTHER_PHONE }))]),
             ends: |ends| {
                 let main = main(ends);
-                main.conditions.extend([
-                    ("Synced", "InSync"),
-                    ("EmailVerified", "VerificationPending"),
-                    ("PhoneVerified", "VerificationPending"),
-                ]);
-                main.ready = true;
-                contact(ends).phone = pending(OTHER_PHONE);
-                ends.done = [("UpdateMessageContact", 1)].into();
+                main.conditions
+                    .extend([("PhoneVerified", "VerificationSent"), ("Synced", "InSync")]);
+                main.ready = false;
+                contact(ends).phone = replaces(PHONE, OTHER_PHONE);
+                ends.done = [(UPDATE, 1), (TEXT, 1)].into();
+                ends.messages = words(&[OTHER_PHONE]);
             },
+        },
+        Act {
+            name: CONFIRM_PHONE,
+            deed: Deed::Click,
+            ends: |ends| confirmed(ends, &[("PhoneVerified", OTHER_PHONE)]),
         },
         Act {
             name: DELETE,
@@ -326,8 +420,63 @@ pub fn standard() -> Vec<Act> {
                 for end in ends.contacts.values_mut() {
                     *end = End::default();
                 }
-                ends.done = [("DeleteMessageContact", 2)].into();
+                ends.done = [(REMOVE, 2)].into();
             },
         },
     ]
+}
+
+fn created(ends: &mut Ends) {
+    let sent = ("EmailVerified", "VerificationSent");
+    let main = End {
+        conditions: [("Synced", "InSync"), sent, ("PhoneVerified", "VerificationSent")].into(),
+        ready: false,
+        contact: Some(Facts {
+            name: "LiMing".to_owned(),
+            title: "TechnicalDirector".to_owned(),
+            types: words(&["FaultMessage", "SecurityMessage"]),
+            email: waits(FIRST),
+            phone: waits(PHONE),
+            members: Vec::new(),
+        }),
+    };
+    let plain = End {
+        conditions: [("Synced", "InSync"), sent].into(),
+        ready: false,
+        contact: Some(Facts {
+            name: "ZhangWei".to_owned(),
+            title: "CEO".to_owned(),
+            types: words(&["ProductMessage"]),
+            email: waits(PLAIN),
+            ..Facts::default()
+        }),
+    };
+    ends.contacts = [("main", main), ("plain", plain)].into();
+    ends.done = [(ADD, 2), (MAIL, 2), (TEXT, 1)].into();
+    ends.messages = words(&[FIRST, PHONE, PLAIN]);
+}
+
+/// The address is another one, which waits.
+fn moved(ends: &mut Ends, old: &str, new: &str) {
+    let main = main(ends);
+    main.conditions.insert("EmailVerified", "VerificationSent");
+    main.ready = false;
+    contact(ends).email = replaces(old, new);
+    ends.done = [(UPDATE, 1), (MAIL, 1)].into();
+    ends.messages = words(&[new]);
+}
+
+/// These values are in force, and the contact is ready if all are.
+fn confirmed(ends: &mut Ends, channels: &[(&'static str, &str)]) {
+    for (condition, value) in channels {
+        main(ends).conditions.insert(condition, "Verified");
+        let contact = contact(ends);
+        let channel =
+            if *condition == "EmailVerified" { &mut contact.email } else { &mut contact.phone };
+        *channel = in_force(value);
+    }
+    let main = main(ends);
+    let of_channel = |condition: &str| main.conditions.get(condition).copied();
+    let all = [of_channel("EmailVerified"), of_channel("PhoneVerified")];
+    main.ready = all.into_iter().flatten().all(|reason| reason == "Verified");
 }

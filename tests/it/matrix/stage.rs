@@ -24,7 +24,7 @@ use crate::many::operator_client;
 use crate::stand::{self, PATIENCE};
 
 /// How often a directory is read.
-pub const POLL: SignedDuration = SignedDuration::from_secs(10);
+pub const POLL: Duration = Duration::from_secs(10);
 
 /// Polls are spread by a twentieth: after so long each directory was read once more.
 pub const STEP: Duration = Duration::from_millis(10_600);
@@ -135,7 +135,7 @@ impl Stage {
         let begun = Instant::now();
         let (mut before, mut since) = (activity(), Instant::now());
         while since.elapsed() < QUIET && begun.elapsed() < QUIET_AT_LAST {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             let now = activity();
             if now != before || !now.2 {
                 (before, since) = (now, Instant::now());

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use cluster::AuditEvent;
 use directory_simulator::{CallRecord, Channel, Contact, MessageState, Options, Switches};
-use jiff::SignedDuration;
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::{Value, json};
 
 use super::acts::{Act, Deed};
 use super::cases::Case;
-use super::stage::{POLL, Place, Stage};
+use super::stage::{Place, Stage};
 use crate::stand::{self, PATIENCE, condition_of};
 
 /// One story.
@@ -231,7 +230,8 @@ impl Story {
     }
 
     /// What the act has cost, if that is little enough and exactly what was to be done was done.
-    pub fn costs(&self, stored: &[AuditEvent], walked: SignedDuration) -> Result<Costs, String> {
+    /// So often the directory was read.
+    pub fn costs(&self, stored: &[AuditEvent], polls: usize) -> Result<Costs, String> {
         let Ends { done, more, refused, messages, contacts: _, over: _ } = &self.ends;
         let simulator = &self.place.simulator;
         let calls = simulator.calls_since(self.mark);
@@ -277,11 +277,10 @@ impl Story {
             stores,
             events,
         };
-        let polls = usize::try_from(walked.as_secs() / POLL.as_secs()).unwrap() + 2;
         let contacts = self.ends.contacts.len();
         let changes: usize = did.values().sum::<usize>() + refusals;
         let most = Costs {
-            lists: polls + 2,
+            lists: polls + 3,
             // A write is read back, and once more where what is shown may be late.
             gets: 3 * changes + 2,
             pending_lists: contacts * polls + 2 * changes,
