@@ -8,7 +8,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
-use super::report::{self, Counted, Happening, Interrupted, Written};
+use super::report::{self, Asked, Counted, Happening, Interrupted, Written};
 use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
@@ -104,11 +104,13 @@ pub(super) async fn store_first(
     };
     let setback = action.and_then(|action| memory.setbacks.of(action));
     let retries = setback.is_some_and(|setback| setback.generation == generation);
+    // That a list is fresh is said with what it shows.
+    let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
     let written = if retries {
         // What failed before stands until this try has ended, or every retry would be news.
-        report::record(world, judgement, &record, &pass.asked).await?
+        report::record(world, judgement, &record, &asked).await?
     } else {
-        report::contact(world, judgement, &record, &pass.asked).await?
+        report::contact(world, judgement, &record, &asked).await?
     };
     if matches!(written, Written::Stored) {
         if let Some(Send { target, contact: _, at }) = plan.send.clone() {
@@ -295,6 +297,10 @@ fn after(
     let error = result.as_ref().err();
     match (&judgement.plan.send, error) {
         (Some(send), Some(error)) => after_unsent(world, judgement, send, error),
+        (Some(_) | None, _) if call.members().is_some() => {
+            let attempts = judgement.plan.attempts.after(call, error, world.clock.now());
+            world.remember(&judgement.uid, |memory| memory.attempts = attempts);
+        }
         (Some(_) | None, _) => note_setback(world, judgement, call.action(), error),
     }
     if error.is_some_and(|error| error.class.not_executed())
@@ -382,6 +388,14 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
         (Call::CancelMessageContactUpdate { .. }, _) => {
             let note = "a change that was not confirmed was taken back".to_owned();
             Some(Happening::done("Cancelled", "CancelMessageContactUpdate", note))
+        }
+        (Call::AssociateMembers(_, ids), _) => {
+            let note = format!("bound in the directory to {} members", ids.len());
+            Some(Happening::done("Bound", "AssociateMembers", note))
+        }
+        (Call::DisassociateMembers(_, ids), _) => {
+            let note = format!("unbound in the directory from {} members", ids.len());
+            Some(Happening::done("Unbound", "DisassociateMembers", note))
         }
         (Call::DeleteMessageContact { .. }, Reply::Deletion(DeletionState::Deleted)) => {
             let note = "the contact was deleted from the directory".to_owned();

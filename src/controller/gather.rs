@@ -19,17 +19,17 @@ use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
-use crate::directory::{Credentials, Directory, Registry, Roots};
-use crate::domain::access::AccessKeys;
+use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DesiredContact, DirectoryId, MemberId, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent, View,
+    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
+    View,
 };
 
 /// Everything that the controllers share.
@@ -67,8 +67,8 @@ pub struct Environment {
     pub namespace: String,
     /// Endpoints that may be used beside the built-in ones, each an exact origin.
     pub allow_list: Vec<String>,
-    /// The keys in the environment: none, some, or why they are not usable.
-    pub keys: Result<Option<AccessKeys>, String>,
+    /// What it says about access keys.
+    pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
 }
@@ -82,7 +82,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
-        let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
+        let keys = Ambient::read(lookup, &allow_list);
         Self { namespace, allow_list, keys, roots }
     }
 }
@@ -99,14 +99,24 @@ pub(super) struct Memory {
     pub(super) unsent: Option<Unsent>,
     /// It is counted in the ledger of the directory, too.
     pub(super) counted: bool,
-    /// The last calls for the object that failed.
+    /// The last calls for the object that failed; those for bindings aside.
     pub(super) setbacks: Setbacks,
+    /// What is known of the calls for its bindings.
+    pub(super) attempts: Attempts,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
     /// Told when the object changes while its pass waits for something else.
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+}
+
+impl Memory {
+    /// What failed before may be tried again at once.
+    pub(super) fn forget_failures(&mut self) {
+        self.setbacks = Setbacks::default();
+        self.attempts = Attempts::default();
+    }
 }
 
 /// How many intents to create may be open in one directory at once: enough for the next one to be
@@ -226,7 +236,7 @@ impl World {
     pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
         let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
         for uid in uids.collect::<Vec<_>>() {
-            self.remember_if_known(&uid, |memory| memory.setbacks = Setbacks::default());
+            self.remember_if_known(&uid, Memory::forget_failures);
         }
     }
 
@@ -297,7 +307,11 @@ impl World {
                     Some(Ok(spec)) if !self.admits(spec, &namespace) => {
                         Desired::Blocked(not_admitted(&directory_name, &self.environment))
                     }
-                    _ => Desired::Present(wanted),
+                    Some(Ok(spec)) => match not_allowed(spec, wanted) {
+                        Some(ids) => Desired::Blocked(member_not_allowed(&directory_name, &ids)),
+                        None => Desired::Present(wanted),
+                    },
+                    Some(Err(_)) | None => Desired::Present(wanted),
                 }
             }
         };
@@ -336,6 +350,7 @@ impl World {
             connection,
             setbacks: &memory.setbacks,
             unsent: memory.unsent.as_ref(),
+            attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };
         let mut plan = plan::plan(&input, now);
@@ -444,16 +459,17 @@ impl World {
     fn may_act(&self, object: &MessageContact) -> bool {
         let name = parse::directory_name(&object.spec);
         let directory = self.directories.get(&ObjectRef::new(name));
-        let admitted = directory.is_some_and(|directory| {
+        let enforced = parse::contact(&object.spec)
+            .ok()
+            .filter(|wanted| wanted.mode == crate::domain::contact::Mode::Enforce);
+        let admitted = directory.zip(enforced).is_some_and(|(directory, wanted)| {
             let spec = parse::directory(&directory.spec, &self.environment.allow_list);
             let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
-        });
-        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
-            wanted.mode == crate::domain::contact::Mode::Enforce
+            spec.is_ok_and(|spec| {
+                self.admits(&spec, &namespace) && not_allowed(&spec, &wanted).is_none()
+            })
         });
         admitted
-            && enforced
             && object.spec.suspend != Some(true)
             && object.metadata.deletion_timestamp.is_none()
     }
@@ -561,6 +577,24 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
         return String::new();
     }
     format!("; not acted upon by this version: {}", fields.join(", "))
+}
+
+/// The members that a contact wants and its directory does not allow, if there are any.
+fn not_allowed(directory: &DesiredDirectory, wanted: &DesiredContact) -> Option<Vec<MemberId>> {
+    let (allowed, members) = (directory.allowed_members.as_ref()?, wanted.members.as_ref()?);
+    let others: Vec<_> = members.difference(allowed).cloned().collect();
+    (!others.is_empty()).then_some(others)
+}
+
+fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
+    let ids = ids.iter().map(MemberId::as_str).collect::<Vec<_>>().join(", ");
+    Finding::unmet(
+        Reason::MemberNotAllowed,
+        format!(
+            "`allowedMembers` of the ResourceDirectory `{directory}` does not have {ids}; nothing \
+             is written: take them out of `members`, or have them allowed"
+        ),
+    )
 }
 
 fn suspended() -> Finding {

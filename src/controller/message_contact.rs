@@ -11,12 +11,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
-use super::gather::{Judgement, World, uid_of};
+use super::gather::{Judgement, Memory, World, uid_of};
 use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
-use crate::plan::{Setbacks, asked_again};
+use crate::plan::{Step, asked_again};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -191,7 +191,7 @@ async fn begin_anew(
     object: &MessageContact,
     recorded: &mut Recorded,
 ) {
-    world.remember_if_known(&uid_of(object), |memory| memory.setbacks = Setbacks::default());
+    world.remember_if_known(&uid_of(object), Memory::forget_failures);
     // Who may not act has no say in how the directory is called.
     let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
     if !blocked && let Some(directory) = world.directory(parse::directory_name(&object.spec)) {
@@ -222,10 +222,14 @@ async fn report_and_rest(
     let record = &judgement.plan.record;
     match report::contact(world, judgement, record, &pass.asked).await? {
         Written::Stored => {
-            if judgement.plan.verdict.synced.status == Status::True {
+            let in_sync = judgement.plan.verdict.synced.status == Status::True;
+            world.remember_if_known(&judgement.uid, |memory| {
                 // What failed once must not hold back a repair later.
-                world.remember_if_known(&judgement.uid, |memory| memory.setbacks.settle());
-            }
+                if in_sync {
+                    memory.setbacks.settle();
+                }
+                memory.attempts = judgement.plan.attempts.clone();
+            });
             world.contact_waker.wake_at(key.clone(), recheck_at);
             pass.happened.extend(Happening::news(judgement));
             tell(world, judgement, pass).await;
@@ -242,8 +246,13 @@ async fn report_closed(
     judgement: &Judgement,
     pass: &mut Pass,
 ) -> Result<Action, Interrupted> {
-    if let Some(record) = &pass.carried {
-        report::record(world, judgement, record, &pass.asked).await?;
+    let reads =
+        matches!(&judgement.plan.step, Some(Step::Call(call, _)) if call.action().is_read());
+    // What a read was planned with is known already; what a write was planned with is not done.
+    let record = if reads { Some(&judgement.plan.record) } else { pass.carried.as_ref() };
+    if let Some(record) = record {
+        let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
+        report::record(world, judgement, record, &asked).await?;
     }
     tell(world, judgement, pass).await;
     Ok(Action::await_change())

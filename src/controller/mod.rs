@@ -6,6 +6,8 @@ mod resource_directory;
 
 mod gather;
 
+mod keys;
+
 mod execute;
 
 mod report;

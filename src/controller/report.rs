@@ -84,8 +84,6 @@ pub(super) async fn record(
     record: &Recorded,
     asked: &Asked,
 ) -> Result<Written, Interrupted> {
-    // That a list is fresh is said with what it shows.
-    let asked = &Asked { reconcile: None, resend: asked.resend.clone() };
     let previous = status_of(&judgement.object);
     let next = MessageContactStatus {
         observed_generation: previous.observed_generation,
@@ -378,6 +376,7 @@ impl Happening {
                     | Reason::DriftContested
                     | Reason::NotRemovable
                     | Reason::QuotaExceeded
+                    | Reason::UnknownMember
                     | Reason::Unauthorized
                     | Reason::Drifted
                     | Reason::VerificationQuotaExhausted

@@ -325,17 +325,24 @@ impl Snapshot {
             ) => {}
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
+                    let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
                     self.mark_unread(id, &mut changed);
+                    if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
+                    {
+                        entry.pending = waits;
+                    }
                 }
             }
             (call, Err(error)) => {
-                let look_again = matches!(
-                    error.class,
+                // Bindings may be refused because they are there already (A18).
+                let look_again = match error.class {
                     FailureClass::OutcomeUnknown
-                        | FailureClass::ContactNotFound
-                        | FailureClass::NothingPending
-                        | FailureClass::WrongState
-                );
+                    | FailureClass::ContactNotFound
+                    | FailureClass::NothingPending
+                    | FailureClass::WrongState => true,
+                    FailureClass::InvalidInput => call.members().is_some(),
+                    _ => false,
+                };
                 if let (true, Some(id)) = (look_again, call.contact_id()) {
                     self.mark_unread(id, &mut changed);
                 }
@@ -425,7 +432,7 @@ impl Snapshot {
         let confirmed_or_changed = before.status != contact.status
             || before.email != contact.email
             || before.phone != contact.phone;
-        if was_read || confirmed_or_changed {
+        if confirmed_or_changed {
             entry.pending = None;
         }
         changed.ids.insert(id.clone());

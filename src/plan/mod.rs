@@ -9,6 +9,8 @@ mod create;
 
 mod update;
 
+mod bind;
+
 mod verify;
 
 mod delete;
@@ -35,6 +37,7 @@ use crate::domain::snapshot::{Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason, Verdict};
 use crate::domain::verification::Outlook;
 
+pub use bind::Attempts;
 use hash::HashKey;
 pub use setback::{Setback, Setbacks, record_after};
 pub use verify::{Unsent, asked_again};
@@ -57,10 +60,12 @@ pub struct Input<'a> {
     pub recorded: &'a Recorded,
     /// What is known of the directory.
     pub connection: Connection<'a>,
-    /// The last calls for this object that failed.
+    /// The last calls for this object that failed; those for bindings aside.
     pub setbacks: &'a Setbacks,
     /// A message that was written down and is still to be sent.
     pub unsent: Option<&'a Unsent>,
+    /// What is known of the calls for its bindings.
+    pub attempts: &'a Attempts,
     /// The key of the hashes.
     pub hash_key: &'a HashKey,
 }
@@ -165,6 +170,9 @@ pub struct Plan {
     pub drift: Vec<Difference>,
     /// What is to be seen of the channels.
     pub outlook: Outlook,
+    /// What still counts of the calls for the bindings. It MUST be kept when the pass ends, and
+    /// be asked when the step was a call for bindings and has ended.
+    pub attempts: Attempts,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
 }
@@ -246,7 +254,10 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                     rest(input, updating(BEING_DELETED))
                 }
                 (None, Some(Sight::Known(entry))) => {
-                    update::converge(input, wanted, view, entry, now)
+                    let fields = update::converge(input, wanted, view, entry);
+                    let fields = setback::hold_back(input, fields, now);
+                    let bound = bind::beside(input, wanted, entry, fields, now);
+                    verify::beside(input, wanted, view, entry, bound, now)
                 }
                 (None, Some(Sight::Unlisted)) => look(input, view),
                 (None, Some(Sight::Gone)) => create::again(input, view, now),
@@ -310,6 +321,7 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
         verdict: verdict(input, synced),
         drift: Vec::new(),
         outlook: Outlook::default(),
+        attempts: input.attempts.clone(),
         recheck_at: None,
     }
 }
@@ -356,12 +368,8 @@ fn verdict(input: &Input<'_>, synced: Finding) -> Verdict {
     Verdict {
         email_verified: verify::not_known(),
         phone_verified: None,
-        bound: members.then(|| {
-            Finding::unknown(
-                Reason::NotSynced,
-                "`members` is not acted upon by this version; bindings are left as they are",
-            )
-        }),
+        bound: members
+            .then(|| Finding::unknown(Reason::NotSynced, "known once the fields are in sync")),
         policy_compliant: None,
         ready_waits_for_verification: ready_when == ReadyWhen::Verified,
         synced,

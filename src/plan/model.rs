@@ -13,7 +13,7 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
+    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
     name_in_question, plan, record_after,
 };
 use crate::domain::call::{
@@ -715,6 +715,7 @@ impl World {
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
             unsent: None,
+            attempts: &Attempts::default(),
             hash_key: &self.key,
         };
         let plan = plan(&input, self.now);
@@ -726,7 +727,8 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, send: _, verdict, drift: _, outlook: _, recheck_at } = plan;
+        let Plan { record, step, send: _, verdict, drift: _, outlook: _, attempts: _, recheck_at } =
+            plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
             self.memory[index].setbacks.settle();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict, verify};
-use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
+use crate::domain::call::{
+    Action, Call, CallError, FailureClass, KeyCause, KeyFailure, PhoneChange,
+};
 use crate::domain::contact::{LastError, LastWrite, Recorded};
 use crate::domain::verdict::{Finding, Reason};
 
@@ -35,8 +37,6 @@ enum Concern {
     Reading(Action),
     /// Whether the contact is there, and its fields.
     Contact,
-    /// What it is bound to.
-    Bindings,
     /// Asking the owner of the mailbox.
     Mail,
     /// Asking the owner of the phone.
@@ -48,10 +48,11 @@ impl Concern {
         match action {
             Action::SendEmailVerificationForMessageContact => Self::Mail,
             Action::SendPhoneVerificationForMessageContact => Self::Text,
-            Action::AssociateMembers | Action::DisassociateMembers => Self::Bindings,
             Action::AddMessageContact
             | Action::UpdateMessageContact
             | Action::DeleteMessageContact
+            | Action::AssociateMembers
+            | Action::DisassociateMembers
             | Action::CancelMessageContactUpdate => Self::Contact,
             Action::GetMessageContact
             | Action::ListMessageContacts
@@ -81,11 +82,7 @@ impl Setbacks {
         let before = self.0.remove(&concern);
         let next = match error {
             None => before.filter(|setback| setback.error.action != action),
-            Some(error) => {
-                let again = before.filter(|setback| setback.generation == generation);
-                let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
-                Some(Setback { error: error.clone(), generation, at: now, failures })
-            }
+            Some(error) => Some(Setback::after(before.as_ref(), error, generation, now)),
         };
         self.0.extend(next.map(|next| (concern, next)));
     }
@@ -109,6 +106,18 @@ const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(1);
 const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 impl Setback {
+    /// What is known after one more failure.
+    pub(super) fn after(
+        before: Option<&Self>,
+        error: &CallError,
+        generation: i64,
+        now: Timestamp,
+    ) -> Self {
+        let again = before.filter(|setback| setback.generation == generation);
+        let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
+        Self { error: error.clone(), generation, at: now, failures }
+    }
+
     /// When an operation may be tried again on which nothing else depends: a refusal of a value is
     /// not final there.
     pub(super) fn again_or_slowly(&self) -> Timestamp {
@@ -117,7 +126,7 @@ impl Setback {
     }
 
     /// When the operation may be tried again; `None`: not before the spec changes.
-    fn again_at(&self) -> Option<Timestamp> {
+    pub(super) fn again_at(&self) -> Option<Timestamp> {
         let doubled =
             1_i32.checked_shl(self.failures.saturating_sub(1).min(12)).unwrap_or(i32::MAX);
         let growing = RETRY_PAUSE_MIN.saturating_mul(doubled).min(RETRY_PAUSE_MAX);
@@ -130,7 +139,8 @@ impl Setback {
             | FailureClass::WrongState
             | FailureClass::Credentials
             | FailureClass::TokenExpired
-            | FailureClass::Clock
+            | FailureClass::Clock(_)
+            | FailureClass::NoKeys(_)
             | FailureClass::NameTaken
             | FailureClass::ContactNotFound => growing,
             FailureClass::Permission
@@ -151,6 +161,10 @@ impl Setback {
 pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let plan = without_outdated_error(input, plan);
     let call = match &plan.step {
+        // Bindings and messages have setbacks of their own.
+        Some(Step::Call(call, _)) if call.members().is_some() || plan.send.is_some() => {
+            return plan;
+        }
         Some(Step::Call(call, _)) => call,
         Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
         Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
@@ -277,7 +291,7 @@ fn refused(call: &Call, error: &LastError) -> Finding {
 }
 
 /// What a failed call is called in the status.
-fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
+pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
     let CallError { action, class, code, .. } = &setback.error;
     let code = code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
     let what = format!("{action}: {}{code}", class.as_str());
@@ -292,8 +306,19 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
             let next = format!("grant resourcemanager:{action} to the identity of the directory");
             return Finding::unmet(Reason::Unauthorized, format!("{what}; {next}"));
         }
-        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock => {
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_) => {
             (Reason::Unauthorized, "it is tried again with growing pauses")
+        }
+        // Nothing was called: the failure is none of this action.
+        FailureClass::NoKeys(KeyFailure { cause, .. }) => {
+            let reason = match cause {
+                KeyCause::Unanswered => Reason::CloudUnavailable,
+                KeyCause::Refused | KeyCause::Forbidden | KeyCause::NoRole | KeyCause::Clock(_) => {
+                    Reason::Unauthorized
+                }
+            };
+            let next = "see the conditions of the directory";
+            return Finding::unmet(reason, format!("{action}: {}; {next}", class.as_str()));
         }
         FailureClass::Quota => (Reason::QuotaExceeded, "it is tried again every few minutes"),
         FailureClass::UnknownMember => {

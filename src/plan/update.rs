@@ -1,7 +1,5 @@
 //! Making a contact agree with its spec: only what differs is sent, and what was sent is read back.
 
-use jiff::Timestamp;
-
 use super::{Input, Plan, Step, View, create, look, rest, step_on, updating, urgency, verify};
 use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
@@ -19,7 +17,6 @@ pub(super) fn converge(
     wanted: &DesiredContact,
     view: &View<'_>,
     entry: &Entry,
-    now: Timestamp,
 ) -> Plan {
     if !input.finalizer && wanted.mode == Mode::Enforce {
         return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
@@ -50,7 +47,7 @@ pub(super) fn converge(
         return step_on(input, finding, Step::Call(dropped, urgency(input)));
     }
     if changes == Changes::default() {
-        return settled(input, wanted, view, entry, now);
+        return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
     }
     if changes.name.is_some()
         && let Some(conflict) = create::name_conflict(view)
@@ -79,27 +76,16 @@ pub(super) fn converge(
     }
 }
 
-/// The fields are as wanted, or wait for their owners: what is left is the owners' part.
-fn settled(
-    input: &Input<'_>,
-    wanted: &DesiredContact,
-    view: &View<'_>,
-    entry: &Entry,
-    now: Timestamp,
-) -> Plan {
-    let hash = input.hash_key.of_write(&entry.contact.id, wanted);
+/// The fields are as wanted, or wait for their owners.
+fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
+    let finding = Finding::met(Reason::InSync, "the directory has what the spec says");
     let record = Recorded {
         directory_id: Some(view.directory_id.clone()),
         last_write: Some(LastWrite { hash, mismatches: 0 }),
         last_error: None,
         ..input.recorded.clone()
     };
-    let input = &Input { recorded: &record, ..input.clone() };
-    let synced = Finding::met(Reason::InSync, "the directory has what the spec says");
-    verify::step(input, wanted, entry, &synced, now).unwrap_or_else(|| Plan {
-        recheck_at: verify::recheck_at(input, wanted, view, entry, now),
-        ..rest(input, synced)
-    })
+    Plan { record, ..rest(input, finding) }
 }
 
 fn sets_a_channel(changes: &Changes) -> bool {

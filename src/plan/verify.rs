@@ -22,7 +22,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
-use super::{Connection, Desired, Input, Plan, Step, Urgency, View, step_on};
+use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
 use crate::domain::call::{Action, Call, CallError, FailureClass, Target};
 use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
 use crate::domain::ledger::{Ledger, Limit};
@@ -323,56 +323,69 @@ fn schedule(
     }
 }
 
-/// The next step for the confirmation of the channels, if there is one: a look at what waits, or a
-/// message. All else about the contact is as it should be, or cannot be put right now.
-pub(super) fn step(
+/// Beside all else that is done for the contact: a look at what waits, or a message. Whatever keeps
+/// the rest from being put right keeps nobody from being asked, and the other way round.
+pub(super) fn beside(
     input: &Input<'_>,
     wanted: &DesiredContact,
+    view: &View<'_>,
     entry: &Entry,
-    synced: &Finding,
+    plan: Plan,
     now: Timestamp,
-) -> Option<Plan> {
-    let record = &input.recorded.verification;
+) -> Plan {
+    if plan.step.is_some() {
+        return plan;
+    }
+    let said = Input { recorded: &plan.record, ..input.clone() };
+    let record = &plan.record.verification;
     let channels = channels(input.hash_key, wanted, record, Some(&entry.contact));
-    let waiting: Vec<_> = channels.iter().filter(|channel| !channel.is_verified()).collect();
     if needs_look(entry, &channels, now) && !is_held(input, LOOK, now) {
         let call = Call::ListMessageContactVerifications { id: entry.contact.id.clone(), page: 1 };
-        return Some(step_on(input, synced.clone(), Step::Call(call, Urgency::Create)));
+        return Plan { step: Some(Step::Call(call, Urgency::Create)), ..plan };
     }
-    if wanted.mode == Mode::ReportOnly || !wanted.verification.send {
+    let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
+    let mut waiting = channels.iter().filter(|channel| sends && !channel.is_verified());
+    if let Some((call, send, sent)) =
+        waiting.find_map(|channel| message(&said, channel, entry, now))
+    {
+        let step = Some(Step::Call(call, Urgency::Create));
+        let record = Recorded { verification: sent, ..plan.record.clone() };
+        return Plan { step, send: Some(send), record, ..plan };
+    }
+    let recheck_at = recheck_at(&said, wanted, view, entry, now);
+    Plan { recheck_at: plan.recheck_at.into_iter().chain(recheck_at).min(), ..plan }
+}
+
+/// The message that is owed for a channel, and what is recorded with it.
+fn message(
+    input: &Input<'_>,
+    channel: &Channel<'_>,
+    entry: &Entry,
+    now: Timestamp,
+) -> Option<(Call, Send, Verification)> {
+    let record = channel.current()?;
+    let call = channel.send(entry);
+    if is_held(input, call.action(), now) {
         return None;
     }
-    let contact = input.hash_key.of_name(&wanted.name);
-    waiting.into_iter().find_map(|channel| {
-        let record = channel.current()?;
-        let call = channel.send(entry);
-        if is_held(input, call.action(), now) {
-            return None;
-        }
-        if let Some(unsent) = input.unsent.filter(|unsent| is_unsent(unsent, record)) {
-            let (target, contact) = (unsent.target.clone(), contact.clone());
-            let send = Some(super::Send { target, contact, at: unsent.at });
-            let plan = step_on(input, synced.clone(), Step::Call(call, Urgency::Create));
-            return Some(Plan { send, ..plan });
-        }
-        if record.state != ChannelState::Pending {
-            return None;
-        }
-        let mut verification = input.recorded.verification.clone();
-        let written_down = ChannelRecord {
-            state: ChannelState::Sent,
-            sends: record.sends.saturating_add(1),
-            last_sent: Some(whole_second(now)),
-            ..record.clone()
-        };
-        let target = written_down.target.clone();
-        channel.set(&mut verification, written_down);
-        let recorded = Recorded { verification, ..input.recorded.clone() };
-        let said = Input { recorded: &recorded, ..input.clone() };
-        let send = Some(super::Send { target, contact: contact.clone(), at: whole_second(now) });
-        let plan = step_on(&said, synced.clone(), Step::Call(call, Urgency::Create));
-        Some(Plan { send, ..plan })
-    })
+    let mut verification = input.recorded.verification.clone();
+    let contact = input.hash_key.of_name(&entry.contact.name);
+    let target = record.target.clone();
+    if let Some(unsent) = input.unsent.filter(|unsent| is_unsent(unsent, record)) {
+        return Some((call, Send { target, contact, at: unsent.at }, verification));
+    }
+    if record.state != ChannelState::Pending {
+        return None;
+    }
+    let at = whole_second(now);
+    let written_down = ChannelRecord {
+        state: ChannelState::Sent,
+        sends: record.sends.saturating_add(1),
+        last_sent: Some(at),
+        ..record.clone()
+    };
+    channel.set(&mut verification, written_down);
+    Some((call, Send { target, contact, at }, verification))
 }
 
 const LOOK: Action = Action::ListMessageContactVerifications;
@@ -419,7 +432,7 @@ fn held_until(input: &Input<'_>, action: Action) -> Option<Timestamp> {
 }
 
 /// When a channel has to be looked at again if nothing happens before.
-pub(super) fn recheck_at(
+fn recheck_at(
     input: &Input<'_>,
     wanted: &DesiredContact,
     view: &View<'_>,

@@ -13,13 +13,16 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod bindings;
 mod browser;
 mod busy;
 mod canary;
 mod create;
+mod credentials;
 mod definition_deleted;
 mod delete;
 mod drift;
+mod endpoints;
 mod gone;
 mod hostile;
 mod killed;
