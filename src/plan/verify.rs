@@ -170,6 +170,22 @@ pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
     record.is_some_and(|record| record.verified_target.as_ref() == Some(&hash))
 }
 
+/// Whether a message is owed for a value, or was sent so short ago that no look since then could
+/// tell that it waits: it need not be listed before its first message (A30), nor at once (A23).
+pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending) -> bool {
+    let Verification { email, phone } = &input.recorded.verification;
+    let record = match value {
+        Target::Email(_) => email.as_ref(),
+        Target::Phone(_) => phone.as_ref(),
+    };
+    let hash = input.hash_key.of_target(value);
+    record.filter(|record| record.target == hash).is_some_and(|record| {
+        let waits = record.state != ChannelState::Verified
+            && record.evidence != Some(Evidence::NothingPending);
+        waits && settles_at(record).is_none_or(|at| pending.at < at)
+    })
+}
+
 /// Whether a value that was seen waiting waits no longer, and the contact was last read before that:
 /// it may have been confirmed and be shown by now.
 pub(super) fn is_outdated(input: &Input<'_>, entry: &Entry) -> bool {
@@ -520,6 +536,9 @@ pub(super) fn findings(input: &Input<'_>, now: Timestamp) -> (Finding, Option<Fi
     let Desired::Present(wanted) = &input.desired else {
         return (not_known(), None);
     };
+    if input.recorded.contact_id.is_none() {
+        return (not_known(), wanted.phone.as_ref().map(|_| not_known()));
+    }
     let record = &input.recorded.verification;
     let mut said = channels(input.hash_key, wanted, record, None)
         .into_iter()

@@ -63,6 +63,8 @@ const MOVE: &str = "there is another address";
 const BACK: &str = "the first address is wanted after all";
 const MOVE_ON: &str = "there is a third address";
 const CONFIRM_MOVE: &str = "the owner of the third address clicks";
+const BIND: &str = "the contact is bound to more";
+const UNBIND: &str = "it is bound to a folder alone";
 const HELD: &str = "the name becomes Chinese while somebody else uses the directory";
 const RENAME: &str = "the name becomes Latin again";
 const DRIFT: &str = "somebody changes the contact in the console";
@@ -80,9 +82,22 @@ const PLAIN: &str = "plain@example.com";
 const PHONE: &str = "86-13800138001";
 const OTHER_PHONE: &str = "86-13800138002";
 
+const ACCOUNTS: [&str; 5] = [
+    "2000000000000001",
+    "2000000000000002",
+    "2000000000000003",
+    "2000000000000004",
+    "2000000000000005",
+];
+/// A folder, and another one in which it lies.
+const INNER: &str = "fd-sim0000003";
+const OUTER: &str = "fd-sim0000001";
+
 const ADD: &str = "AddMessageContact";
 const UPDATE: &str = "UpdateMessageContact";
 const CANCEL: &str = "CancelMessageContactUpdate";
+const BIND_TO: &str = "AssociateMembers";
+const UNBIND_FROM: &str = "DisassociateMembers";
 const REMOVE: &str = "DeleteMessageContact";
 const MAIL: &str = "SendEmailVerificationForMessageContact";
 const TEXT: &str = "SendPhoneVerificationForMessageContact";
@@ -107,7 +122,7 @@ const DIFFERENCES: &[Difference] = &[
         why: "a contact without a phone number is refused, and the person is told so",
         ends: |ends| {
             refuse(ends, "plain");
-            ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1)].into();
+            ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1), (BIND_TO, 1)].into();
             ends.messages.retain(|target| target != PLAIN);
             ends.refused = 1;
         },
@@ -165,6 +180,30 @@ const DIFFERENCES: &[Difference] = &[
         ends: phone_put_back,
     },
     Difference {
+        answer: "A17 mismatch",
+        act: Some(CREATE),
+        why: "nothing can be bound before the owner has clicked",
+        ends: wait_to_bind,
+    },
+    Difference {
+        answer: "A17 mismatch",
+        act: Some(CONFIRM),
+        why: "what could not be bound is bound now",
+        ends: |ends| bind_at_last(ends, &ACCOUNTS[..1]),
+    },
+    Difference {
+        answer: "A17 mismatch",
+        act: Some(LOST),
+        why: "nothing can be bound before the owner has clicked",
+        ends: wait_to_bind,
+    },
+    Difference {
+        answer: "A17 mismatch",
+        act: Some(CONFIRM_AGAIN),
+        why: "what could not be bound is bound now",
+        ends: |ends| bind_at_last(ends, &[OUTER]),
+    },
+    Difference {
         answer: "A23 get lags",
         act: None,
         why: "what was written does not show at once, and is written once more",
@@ -218,9 +257,24 @@ fn refuse(ends: &mut Ends, name: &'static str) {
     let mut conditions: BTreeMap<_, _> =
         [("Synced", "InvalidContact"), ("EmailVerified", "NotSynced")].into();
     if name == "main" {
-        conditions.insert("PhoneVerified", "NotSynced");
+        conditions.extend([("PhoneVerified", "NotSynced"), ("Bound", "NotSynced")]);
     }
     ends.contacts.insert(name, End { conditions, ..End::default() });
+}
+
+fn wait_to_bind(ends: &mut Ends) {
+    let main = main(ends);
+    main.conditions.extend([("Synced", "Updating"), ("Bound", "VerificationPending")]);
+    contact(ends).members.clear();
+    ends.done.remove(BIND_TO);
+    ends.refused += 1;
+}
+
+fn bind_at_last(ends: &mut Ends, members: &[&str]) {
+    let main = main(ends);
+    main.conditions.extend([("Synced", "InSync"), ("Bound", "InSync")]);
+    contact(ends).members = words(members);
+    ends.done.insert(BIND_TO, 1);
 }
 
 fn phone_put_back(ends: &mut Ends) {
@@ -257,6 +311,10 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+fn more_members() -> Vec<String> {
+    words(&[&ACCOUNTS[..], &[INNER]].concat())
+}
+
 /// From the first apply to the end of the deletion.
 pub fn standard() -> Vec<Act> {
     vec![
@@ -266,7 +324,8 @@ pub fn standard() -> Vec<Act> {
                 (
                     "main",
                     json!({ "name": "LiMing", "title": "TechnicalDirector", "emailAddress": FIRST,
-                        "phoneNumber": PHONE, "messageTypes": ["SecurityMessage", "FaultMessage"] }),
+                        "phoneNumber": PHONE, "messageTypes": ["SecurityMessage", "FaultMessage"],
+                        "members": [ACCOUNTS[0]] }),
                 ),
                 (
                     "plain",
@@ -326,6 +385,22 @@ pub fn standard() -> Vec<Act> {
             ends: |ends| confirmed(ends, &[("EmailVerified", THIRD)]),
         },
         Act {
+            name: BIND,
+            deed: Deed::Apply(vec![("main", json!({ "members": more_members() }))]),
+            ends: |ends| {
+                contact(ends).members = more_members();
+                ends.done = [(BIND_TO, 1)].into();
+            },
+        },
+        Act {
+            name: UNBIND,
+            deed: Deed::Apply(vec![("main", json!({ "members": [OUTER] }))]),
+            ends: |ends| {
+                contact(ends).members = words(&[OUTER]);
+                ends.done = [(BIND_TO, 1), (UNBIND_FROM, 2)].into();
+            },
+        },
+        Act {
             name: HELD,
             deed: Deed::ApplyWhileHeld(vec![("main", json!({ "name": "李明" }))]),
             ends: |ends| {
@@ -350,9 +425,12 @@ pub fn standard() -> Vec<Act> {
                 name: Some("Somebody".to_owned()),
                 title: Some("Other".to_owned()),
                 message_types: Some(words(&["ServiceMessage"])),
+                members: Some(words(&[INNER])),
                 ..ContactChange::default()
             }),
-            ends: |ends| ends.done = [(UPDATE, 1)].into(),
+            ends: |ends| {
+                ends.done = [(UPDATE, 1), (BIND_TO, 1), (UNBIND_FROM, 1)].into();
+            },
         },
         Act {
             name: LOST,
@@ -366,7 +444,7 @@ pub fn standard() -> Vec<Act> {
                 main.ready = false;
                 let contact = contact(ends);
                 (contact.email, contact.phone) = (waits(THIRD), waits(PHONE));
-                ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1)].into();
+                ends.done = [(ADD, 1), (MAIL, 1), (TEXT, 1), (BIND_TO, 1)].into();
                 ends.messages = words(&[THIRD, PHONE]);
             },
         },
@@ -429,7 +507,13 @@ pub fn standard() -> Vec<Act> {
 fn created(ends: &mut Ends) {
     let sent = ("EmailVerified", "VerificationSent");
     let main = End {
-        conditions: [("Synced", "InSync"), sent, ("PhoneVerified", "VerificationSent")].into(),
+        conditions: [
+            ("Synced", "InSync"),
+            sent,
+            ("PhoneVerified", "VerificationSent"),
+            ("Bound", "InSync"),
+        ]
+        .into(),
         ready: false,
         contact: Some(Facts {
             name: "LiMing".to_owned(),
@@ -437,7 +521,7 @@ fn created(ends: &mut Ends) {
             types: words(&["FaultMessage", "SecurityMessage"]),
             email: waits(FIRST),
             phone: waits(PHONE),
-            members: Vec::new(),
+            members: words(&ACCOUNTS[..1]),
         }),
     };
     let plain = End {
@@ -452,7 +536,7 @@ fn created(ends: &mut Ends) {
         }),
     };
     ends.contacts = [("main", main), ("plain", plain)].into();
-    ends.done = [(ADD, 2), (MAIL, 2), (TEXT, 1)].into();
+    ends.done = [(ADD, 2), (MAIL, 2), (TEXT, 1), (BIND_TO, 1)].into();
     ends.messages = words(&[FIRST, PHONE, PLAIN]);
 }
 
