@@ -498,7 +498,7 @@ pub fn standard() -> Vec<Act> {
                 for end in ends.contacts.values_mut() {
                     *end = End::default();
                 }
-                ends.done = [(REMOVE, 2)].into();
+                ends.done = [(REMOVE, 3)].into();
             },
         },
     ]

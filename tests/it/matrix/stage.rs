@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use jiff::SignedDuration;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
+use kube::client::ClientBuilder;
 use kube::core::ApiResource;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -20,7 +21,7 @@ use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::many::operator_client;
+use crate::many::operator_config;
 use crate::stand::{self, PATIENCE};
 
 /// How often a directory is read.
@@ -29,17 +30,18 @@ pub const POLL: Duration = Duration::from_secs(10);
 /// Polls are spread by a twentieth: after so long each directory was read once more.
 pub const STEP: Duration = Duration::from_millis(10_600);
 
-/// Nothing has happened for so long: the operator has nothing more to do at this time.
-const QUIET: Duration = Duration::from_millis(60);
-
-/// One that is never quiet is not waited for longer.
-const QUIET_AT_LAST: Duration = Duration::from_secs(5);
+/// So many looks in a row must find nothing under way. Between two looks everything that can run in
+/// this process runs, so that it does not matter how busy the machine is.
+const QUIET_LOOKS: u32 = 8;
+const LOOK_EVERY: Duration = Duration::from_millis(8);
 
 /// A cluster and an operator in this process.
 pub struct Stage {
     pub cluster: Cluster,
     pub client: Client,
     clock: Clock,
+    /// How many requests of the operator the apiserver has not answered.
+    asking: Arc<AtomicU64>,
     /// The contacts as the apiserver shows them, and how often that has changed.
     seen: Store<DynamicObject>,
     events: Arc<AtomicU64>,
@@ -59,13 +61,15 @@ impl Stage {
         let cluster = Cluster::start(cluster::Options::default()).await.unwrap();
         stand::prepare(&cluster).await;
         let clock = Clock::system();
-        let operator = tokio::spawn(stand::run_operator(operator_client(&cluster), clock.clone()));
+        let asking = Arc::new(AtomicU64::new(0));
+        let client = counting(operator_config(&cluster), &asking);
+        let operator = tokio::spawn(stand::run_operator(client, clock.clone()));
         let client = cluster.client();
         let writer = Writer::new(kind());
         let (seen, events) = (writer.as_reader(), Arc::default());
         let contacts = Api::all_with(client.clone(), &kind());
         let watch = tokio::spawn(watch(contacts, writer, Arc::clone(&events)));
-        Self { cluster, client, clock, seen, events, tasks: [operator, watch] }
+        Self { cluster, client, clock, asking, seen, events, tasks: [operator, watch] }
     }
 
     /// A cloud with its directory, which is connected.
@@ -124,22 +128,24 @@ impl Stage {
         self.settles(places).await;
     }
 
-    /// Waits until nothing has happened for a little while. How little is no promise of anything:
-    /// what is late is waited for by the next step.
+    /// Waits until the operator has nothing more to do at this time: no call and no request is under
+    /// way, and none has come nor has any contact changed for some looks.
     pub async fn settles(&self, places: &[&Place]) {
-        let activity = || {
+        let look = || {
             let calls: u64 = places.iter().map(|place| place.simulator.counts().calls).sum();
             let in_flight: u64 = places.iter().map(|it| it.simulator.calls_in_flight()).sum();
-            (calls + in_flight, self.events.load(Ordering::Relaxed), in_flight == 0)
+            let in_flight = in_flight + self.asking.load(Ordering::Relaxed);
+            (in_flight, calls, self.events.load(Ordering::Relaxed))
         };
+        let (mut before, mut quiet) = (look(), 0);
         let begun = Instant::now();
-        let (mut before, mut since) = (activity(), Instant::now());
-        while since.elapsed() < QUIET && begun.elapsed() < QUIET_AT_LAST {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let now = activity();
-            if now != before || !now.2 {
-                (before, since) = (now, Instant::now());
-            }
+        while quiet < QUIET_LOOKS {
+            assert!(begun.elapsed() < PATIENCE, "the operator is never done: {before:?}");
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = look();
+            let is_quiet = now == before && now.0 == 0;
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            before = now;
         }
     }
 }
@@ -161,6 +167,38 @@ impl Place {
             "kind": "MessageContact", "metadata": { "name": name, "namespace": self.name },
             "spec": spec });
         stand::apply(&self.contacts, &manifest).await.unwrap()
+    }
+}
+
+/// A client whose requests are counted while they are not answered.
+fn counting(config: kube::Config, asking: &Arc<AtomicU64>) -> Client {
+    let asking = Arc::clone(asking);
+    let counted = tower::layer::layer_fn(move |service| {
+        let asking = Arc::clone(&asking);
+        tower::util::MapFuture::new(service, move |answer| {
+            let asking = Arc::clone(&asking);
+            async move {
+                let _counted = Counted::new(asking);
+                answer.await
+            }
+        })
+    });
+    ClientBuilder::try_from(config).unwrap().with_layer(&counted).build()
+}
+
+/// One request, until it is answered or given up.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(asking: Arc<AtomicU64>) -> Self {
+        asking.fetch_add(1, Ordering::Relaxed);
+        Self(asking)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

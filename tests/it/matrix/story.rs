@@ -125,10 +125,10 @@ impl Story {
         self.ends = Ends { contacts, ..Ends::default() };
         act.ends(&self.case, &mut self.ends);
         match &act.deed {
-            Deed::Apply(objects) => self.apply(objects).await,
+            Deed::Apply(objects) => self.apply(stage, objects).await,
             Deed::ApplyWhileHeld(objects) => {
                 self.place.simulator.hold();
-                self.apply(objects).await;
+                self.apply(stage, objects).await;
                 let refusals = || self.place.simulator.counts().ended("ConcurrentCallNotSupported");
                 let before = refusals();
                 cluster::wait_for(PATIENCE, "the operator is refused, and tries again", || {
@@ -157,12 +157,18 @@ impl Story {
         }
     }
 
-    async fn apply(&mut self, objects: &[(&'static str, Value)]) {
+    async fn apply(&mut self, stage: &Stage, objects: &[(&'static str, Value)]) {
         for (name, fields) in objects {
             let spec = self.specs.entry(name).or_insert_with(|| json!({}));
             stand::merge(spec, fields.clone());
-            let stored = self.place.apply(name, spec).await;
-            self.generations.insert(name, stored.metadata.generation);
+            let stored = self.place.apply(name, spec).await.metadata.generation;
+            self.generations.insert(name, stored);
+            cluster::wait_for(PATIENCE, "what was applied is seen", || {
+                let seen = stage.object(&self.place, name).and_then(|it| it.metadata.generation);
+                std::future::ready(if seen >= stored { Ok(()) } else { Err(format!("{seen:?}")) })
+            })
+            .await
+            .unwrap();
         }
     }
 
