@@ -29,6 +29,11 @@ pub struct Snapshot {
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
     gone: BTreeMap<ContactId, Timestamp>,
+    /// When an Add made a contact that nothing has shown since. A Get that lacks it may be late
+    /// (A23), and to believe it would lose the contact: its id is known to nobody else.
+    added: BTreeMap<ContactId, Timestamp>,
+    /// Which waiting values were taken back, and when: a list may still show them (A23).
+    dropped: BTreeMap<ContactId, Pending>,
     lists: Lists,
     pass: Option<ListPass>,
     /// The last list ended before it was complete.
@@ -117,6 +122,11 @@ enum Shown {
 ///
 /// Unverified (A23): whether lists are late at all.
 const LISTS_SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whether an answer may still show what was true before that.
+fn is_unsettled(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < LISTS_SETTLE_AFTER
+}
 
 /// Whose knowledge changed, for waking the objects that depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -273,6 +283,7 @@ impl Snapshot {
                     status: ContactStatus::Verifying,
                 };
                 self.insert(contact, Shown::Alone { at: now }, &mut changed);
+                self.added.insert(id.clone(), now);
             }
             (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
                 self.insert(contact.clone(), Shown::Alone { at: now }, &mut changed);
@@ -281,6 +292,11 @@ impl Snapshot {
                 Call::GetMessageContact(id),
                 Err(CallError { class: FailureClass::ContactNotFound, .. }),
             ) => {
+                if self.added.get(id).is_some_and(|at| is_unsettled(*at, now)) {
+                    self.mark_unread(id, &mut changed);
+                    return changed;
+                }
+                self.added.remove(id);
                 self.remove(id, &mut changed);
                 if self.gone.insert(id.clone(), now).is_none() {
                     changed.ids.insert(id.clone());
@@ -302,7 +318,11 @@ impl Snapshot {
                 if let Some(entry) = self.entries.get_mut(id) {
                     let earlier = entry.pending.take().filter(|_| *page > 1);
                     let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
-                    let targets = [earlier, targets.items.clone()].concat();
+                    let mut targets = [earlier, targets.items.clone()].concat();
+                    self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
+                    if let Some(dropped) = self.dropped.get(id) {
+                        targets.retain(|target| !dropped.targets.contains(target));
+                    }
                     entry.pending = Some(Pending { targets, at: now });
                 }
             }
@@ -325,6 +345,7 @@ impl Snapshot {
             ) => {}
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
+                    self.note_dropped(id, call, now);
                     let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
                     self.mark_unread(id, &mut changed);
                     if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
@@ -350,6 +371,17 @@ impl Snapshot {
             (_, Ok(_)) => {}
         }
         changed
+    }
+
+    /// What was taken back waits no longer, until it is written again.
+    fn note_dropped(&mut self, id: &ContactId, call: &Call, now: Timestamp) {
+        if let Call::CancelMessageContactUpdate { email, phone, .. } = call {
+            let email = email.clone().map(Target::Email);
+            let targets = email.into_iter().chain(phone.clone().map(Target::Phone)).collect();
+            self.dropped.insert(id.clone(), Pending { targets, at: now });
+        } else if call.sets_channels() {
+            self.dropped.remove(id);
+        }
     }
 
     fn record_page(&mut self, page: u32, contacts: &Page<ObservedContact>, changed: &mut Changed) {
@@ -400,6 +432,7 @@ impl Snapshot {
         let id = contact.id.clone();
         self.touch(&id);
         self.gone.remove(&id);
+        self.added.remove(&id);
         let read_at = match shown {
             Shown::Alone { at } => Some(at),
             Shown::Listed { .. } => None,

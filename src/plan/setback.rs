@@ -362,8 +362,9 @@ pub fn record_after(
     planned: Recorded,
     call: &Call,
     error: Option<&CallError>,
+    now: Timestamp,
 ) -> Recorded {
-    let verification = verify::after_send(planned.verification, call, error);
+    let verification = verify::after_send(planned.verification, call, error, now);
     let planned = Recorded { verification, ..planned };
     let last_write = match error.map(|error| error.class.not_executed()) {
         None => planned.last_write,

@@ -244,7 +244,8 @@ fn taken_in(
     let Some(record) = channel.current() else {
         let verified_target = channel.record.and_then(|record| record.verified_target.clone());
         let went_back = verified_target.as_ref() == Some(&channel.hash);
-        if went_back && look.is_none() {
+        let tells = pending.is_some_and(|look| tells_of_other(channel, look));
+        if went_back && !tells {
             // What was written in between may still wait.
             return None;
         }
@@ -275,6 +276,15 @@ fn taken_in(
         next.verified_target = Some(next.target.clone());
     }
     Some(next)
+}
+
+/// Whether a look would show the value that was written before this one, if it waited: it need not be
+/// listed before its first message (A30), nor at once (A23).
+fn tells_of_other(channel: &Channel<'_>, look: &Pending) -> bool {
+    channel.record.is_none_or(|other| {
+        other.evidence == Some(Evidence::SeenPending)
+            || settles_at(other).is_none_or(|at| look.at >= at)
+    })
 }
 
 /// Whether it is shown that the owner has confirmed.
@@ -418,7 +428,12 @@ fn needs_look(entry: &Entry, channels: &[Channel<'_>], now: Timestamp) -> bool {
                 record.evidence == Some(Evidence::SendAnswered)
                     && settles_at(record).is_some_and(|at| pending.at < at && at <= now)
             };
-            channel.current().is_some_and(early)
+            let of_other = |other: &ChannelRecord| {
+                channel.current().is_none()
+                    && !tells_of_other(channel, pending)
+                    && settles_at(other).is_some_and(|at| at <= now)
+            };
+            channel.current().is_some_and(early) || channel.record.is_some_and(of_other)
         });
     }
     let seen = |record: &ChannelRecord| record.evidence == Some(Evidence::SeenPending);
@@ -462,7 +477,8 @@ fn recheck_at(
         let record = channel.current();
         let due = record.and_then(|record| next_send(record, wanted, view, now));
         let over = record.and_then(|record| slot_ends(record, &wanted.verification));
-        let settles = record
+        let settles = channel
+            .record
             .filter(|record| record.evidence == Some(Evidence::SendAnswered))
             .and_then(settles_at);
         let held = held_until(input, channel.send(entry).action());
@@ -671,6 +687,7 @@ pub(super) fn after_send(
     planned: Verification,
     call: &Call,
     error: Option<&CallError>,
+    now: Timestamp,
 ) -> Verification {
     let Verification { mut email, mut phone } = planned;
     let action = call.action();
@@ -684,7 +701,11 @@ pub(super) fn after_send(
     if let Some(record) = record {
         match error.map(|error| error.class) {
             None => {
-                record.evidence = record.evidence.or(Some(Evidence::SendAnswered));
+                if record.evidence != Some(Evidence::SeenPending) {
+                    // It may have waited for its turn: only a look after it can tell anything.
+                    record.evidence = Some(Evidence::SendAnswered);
+                    record.last_sent = Some(whole_second(now)).max(record.last_sent);
+                }
             }
             Some(FailureClass::NothingPending) => {
                 record.evidence = Some(Evidence::NothingPending);

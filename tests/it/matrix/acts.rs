@@ -207,7 +207,22 @@ const DIFFERENCES: &[Difference] = &[
         answer: "A23 get lags",
         act: None,
         why: "what was written does not show at once, and is written once more",
-        ends: |ends| *ends.more.entry(UPDATE).or_default() += 1,
+        ends: |ends| {
+            for write in [UPDATE, BIND_TO, UNBIND_FROM] {
+                *ends.more.entry(write).or_default() += 2;
+            }
+        },
+    },
+    Difference {
+        answer: "A26 expanded",
+        act: None,
+        why: "what follows from a folder cannot be told apart, and is unbound in vain",
+        ends: |ends| {
+            for write in [BIND_TO, UNBIND_FROM] {
+                *ends.more.entry(write).or_default() += 2;
+            }
+            ends.refused += 3;
+        },
     },
     Difference {
         answer: "A29 latin letters only",

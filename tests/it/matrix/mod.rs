@@ -77,7 +77,7 @@ async fn play(cases: Vec<Case>, acts: Vec<Act>) {
         let mut most = story::Costs::default();
         stories.retain_mut(|story| {
             let stored = stored.get(&story.place.name).map_or(&[][..], Vec::as_slice);
-            let told = story.ended(&stage).and_then(|()| story.costs(stored, polls));
+            let told = story.ended(&stage).and_then(|()| story.costs(stored, polls, walked));
             let case = &story.case;
             told.map(|costs| most.raise(costs))
                 .map_err(|why| {

@@ -1,6 +1,7 @@
 //! One story in one cloud: what it does, how each of its acts is to end, and what that may cost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cluster::AuditEvent;
 use directory_simulator::{CallRecord, Channel, Contact, MessageState, Options, Switches};
@@ -36,7 +37,7 @@ pub struct Ends {
     pub done: BTreeMap<&'static str, usize>,
     /// How much more may be done, for reasons that the table of differences has.
     pub more: BTreeMap<&'static str, usize>,
-    /// How many such operations may be refused.
+    /// How many such operations may be refused, every five minutes.
     pub refused: usize,
     /// There is nothing to be told after this act.
     pub over: bool,
@@ -237,7 +238,12 @@ impl Story {
 
     /// What the act has cost, if that is little enough and exactly what was to be done was done.
     /// So often the directory was read.
-    pub fn costs(&self, stored: &[AuditEvent], polls: usize) -> Result<Costs, String> {
+    pub fn costs(
+        &self,
+        stored: &[AuditEvent],
+        polls: usize,
+        walked: Duration,
+    ) -> Result<Costs, String> {
         let Ends { done, more, refused, messages, contacts: _, over: _ } = &self.ends;
         let simulator = &self.place.simulator;
         let calls = simulator.calls_since(self.mark);
@@ -255,7 +261,8 @@ impl Story {
         let busy = "ConcurrentCallNotSupported";
         let refusals = calls.iter().filter(|call| !is_read(call) && call.status != Some(200));
         let refusals = refusals.filter(|call| call.outcome != busy).count();
-        if refusals > *refused {
+        let five_minutes = usize::try_from(walked.as_secs() / 300).unwrap();
+        if refusals > *refused * (1 + five_minutes) {
             return Err(format!("{refusals} refusals; {}", told(&calls)));
         }
         let mut sent: Vec<_> = simulator.outbox()[self.messages_before..]
