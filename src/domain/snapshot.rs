@@ -337,12 +337,13 @@ impl Snapshot {
                 self.mark_unread(id, &mut changed);
                 self.set_deletion(id, &DeletionState::Unclear, now, &mut changed);
             }
-            // A message changes nothing of the contact.
-            (
-                Call::SendEmailVerificationForMessageContact(..)
-                | Call::SendPhoneVerificationForMessageContact(..),
-                Ok(_),
-            ) => {}
+            // A message changes nothing of the contact, but its value may be listed from now on (A30).
+            (Call::SendEmailVerificationForMessageContact(id, email), Ok(_)) => {
+                self.asked(id, &Target::Email(email.clone()), &mut changed);
+            }
+            (Call::SendPhoneVerificationForMessageContact(id, phone), Ok(_)) => {
+                self.asked(id, &Target::Phone(phone.clone()), &mut changed);
+            }
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
                     self.note_dropped(id, call, now);
@@ -371,6 +372,15 @@ impl Snapshot {
             (_, Ok(_)) => {}
         }
         changed
+    }
+
+    /// The owner of a value was asked: a look that lacked it is outdated.
+    fn asked(&mut self, id: &ContactId, target: &Target, changed: &mut Changed) {
+        if let Some(entry) = self.entries.get_mut(id)
+            && entry.pending.take_if(|look| !look.targets.contains(target)).is_some()
+        {
+            changed.ids.insert(id.clone());
+        }
     }
 
     /// What was taken back waits no longer, until it is written again.

@@ -254,7 +254,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                     rest(input, updating(BEING_DELETED))
                 }
                 (None, Some(Sight::Known(entry))) => {
-                    let fields = update::converge(input, wanted, view, entry);
+                    let fields = update::converge(input, wanted, view, entry, now);
                     let fields = setback::hold_back(input, fields, now);
                     let bound = bind::beside(input, wanted, entry, fields, now);
                     verify::beside(input, wanted, view, entry, bound, now)

@@ -1,5 +1,7 @@
 //! Making a contact agree with its spec: only what differs is sent, and what was sent is read back.
 
+use jiff::Timestamp;
+
 use super::{Input, Plan, Step, View, create, look, rest, step_on, updating, urgency, verify};
 use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
@@ -17,6 +19,7 @@ pub(super) fn converge(
     wanted: &DesiredContact,
     view: &View<'_>,
     entry: &Entry,
+    now: Timestamp,
 ) -> Plan {
     if !input.finalizer && wanted.mode == Mode::Enforce {
         return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
@@ -33,6 +36,15 @@ pub(super) fn converge(
             return step_on(input, finding, Step::Call(call, urgency(input)));
         };
         leave_out_pending(&mut changes, pending);
+        if let Some(again_at) = verify::other_shows_at(input, wanted, &changes, pending) {
+            // Written again, a value that is in force would have to be confirmed again (A11).
+            let finding = updating("a change that was not confirmed is about to be taken back");
+            if now < again_at {
+                return Plan { recheck_at: Some(again_at), ..rest(input, finding) };
+            }
+            let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
+            return step_on(input, finding, Step::Call(call, urgency(input)));
+        }
         on_its_way = leave_out_on_its_way(input, wanted, contact, &mut changes, pending);
         if sets_a_channel(&changes) && verify::is_outdated(input, entry) {
             return look(input, view);

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
-use crate::domain::call::{Action, Call, CallError, FailureClass, Target};
+use crate::domain::call::{Action, Call, CallError, Changes, FailureClass, Target};
 use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
 use crate::domain::ledger::{Ledger, Limit};
 use crate::domain::snapshot::{Entry, Pending, Sight};
@@ -285,6 +285,27 @@ fn tells_of_other(channel: &Channel<'_>, look: &Pending) -> bool {
         other.evidence == Some(Evidence::SeenPending)
             || settles_at(other).is_none_or(|at| look.at >= at)
     })
+}
+
+/// When a look can tell of a value that was written before and is to be taken back, while the wanted
+/// one is known to be in force; `None`: nothing is taken back, or this look tells.
+pub(super) fn other_shows_at(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    changes: &Changes,
+    look: &Pending,
+) -> Option<Timestamp> {
+    let record = &input.recorded.verification;
+    let channels = channels(input.hash_key, wanted, record, None);
+    let hidden = channels.iter().filter(|channel| {
+        let differs = match channel.value {
+            Target::Email(_) => changes.email.is_some(),
+            Target::Phone(_) => changes.phone.is_some(),
+        };
+        let taken_back = channel.current().is_none() && was_verified(input, &channel.value);
+        differs && taken_back && !tells_of_other(channel, look)
+    });
+    hidden.filter_map(|channel| settles_at(channel.record?)).max()
 }
 
 /// Whether it is shown that the owner has confirmed.

@@ -45,6 +45,28 @@ impl Act {
     }
 }
 
+/// Answers that no combination has together, and why.
+pub const APART: &[([&str; 2], &str)] = &[
+    (
+        ["A4 clears the phone", "A17 mismatch"],
+        "the phone waits until its owner may be asked again, and until then nothing can be bound",
+    ),
+    (
+        ["A4 clears the phone", "A23 get lags"],
+        "each spoils one of the two writes after which a difference is reported and left",
+    ),
+    (
+        ["A12 shows pending", "A23 get lags"],
+        "a change that was taken back still shows for a while as if it was in force, so that the \
+         wanted address is written over it, and its owner asked once more",
+    ),
+    (
+        ["A17 mismatch", "A26 expanded"],
+        "what follows from a folder is unbound in vain, and while an owner is to confirm not even \
+         that can be found out",
+    ),
+];
+
 /// Where an answer makes a difference by nature.
 struct Difference {
     answer: &'static str,
@@ -211,6 +233,7 @@ const DIFFERENCES: &[Difference] = &[
             for write in [UPDATE, BIND_TO, UNBIND_FROM] {
                 *ends.more.entry(write).or_default() += 2;
             }
+            ends.refused += 6;
         },
     },
     Difference {
@@ -221,7 +244,7 @@ const DIFFERENCES: &[Difference] = &[
             for write in [BIND_TO, UNBIND_FROM] {
                 *ends.more.entry(write).or_default() += 2;
             }
-            ends.refused += 3;
+            ends.refused += 12;
         },
     },
     Difference {
@@ -440,7 +463,7 @@ pub fn standard() -> Vec<Act> {
                 name: Some("Somebody".to_owned()),
                 title: Some("Other".to_owned()),
                 message_types: Some(words(&["ServiceMessage"])),
-                members: Some(words(&[INNER])),
+                members: Some(words(&ACCOUNTS[4..])),
                 ..ContactChange::default()
             }),
             ends: |ends| {

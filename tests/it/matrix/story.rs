@@ -299,7 +299,7 @@ impl Story {
             pending_lists: contacts * polls + 2 * changes,
             deletion_looks: 8,
             stores: 4 * contacts + 2 * changes,
-            events: 2 * contacts + changes,
+            events: 2 * contacts + 2 * changes,
         };
         if costs.is_within(&most) {
             return Ok(costs);
