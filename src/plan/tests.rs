@@ -1713,7 +1713,7 @@ fn a_write_without_an_answer_is_not_counted() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(0));
         after.last_write.map(|write| write.mismatches)
     };
     assert_eq!(count(None), Some(1));
@@ -1721,7 +1721,8 @@ fn a_write_without_an_answer_is_not_counted() {
     assert_eq!(count(Some(FailureClass::Throttled)), None);
     let again = written(situation, 1);
     let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
-    let after = record_after(&again.recorded, self::planned(&again).record, call, Some(&error));
+    let after =
+        record_after(&again.recorded, self::planned(&again).record, call, Some(&error), at(0));
     assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
 }
 
@@ -1933,7 +1934,8 @@ fn a_refused_or_unanswered_write_puts_nothing_right() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after =
+            record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(1010));
         after.reverts[0].times.len()
     };
     assert_eq!(count(None), 2);
