@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod gate;
 mod many;
 mod privacy;
 mod process;
@@ -14,6 +15,7 @@ mod stand;
 mod bad_input;
 mod busy;
 mod canary;
+mod crashes;
 mod create;
 mod definition_deleted;
 mod delete;
