@@ -13,22 +13,23 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
+use super::ledgers::Ledgers;
 use super::report::{Interrupted, within};
 use super::triggers::Waker;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
-use crate::directory::{Credentials, Directory, Registry, Roots};
-use crate::domain::access::AccessKeys;
+use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DesiredContact, DirectoryId, MemberId, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
+    View,
 };
 
 /// Everything that the controllers share.
@@ -54,6 +55,7 @@ pub struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) ledgers: Ledgers,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -65,8 +67,8 @@ pub struct Environment {
     pub namespace: String,
     /// Endpoints that may be used beside the built-in ones, each an exact origin.
     pub allow_list: Vec<String>,
-    /// The keys in the environment: none, some, or why they are not usable.
-    pub keys: Result<Option<AccessKeys>, String>,
+    /// What it says about access keys.
+    pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
 }
@@ -80,7 +82,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
-        let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
+        let keys = Ambient::read(lookup, &allow_list);
         Self { namespace, allow_list, keys, roots }
     }
 }
@@ -93,14 +95,28 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
-    /// The last call for the object, if it failed.
-    pub(super) setback: Option<Setback>,
+    /// A message that was written down in the status and is still to be sent.
+    pub(super) unsent: Option<Unsent>,
+    /// It is counted in the ledger of the directory, too.
+    pub(super) counted: bool,
+    /// The last calls for the object that failed; those for bindings aside.
+    pub(super) setbacks: Setbacks,
+    /// What is known of the calls for its bindings.
+    pub(super) attempts: Attempts,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
     /// Told when the object changes while its pass waits for something else.
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+}
+
+impl Memory {
+    /// What failed before may be tried again at once.
+    pub(super) fn forget_failures(&mut self) {
+        self.setbacks = Setbacks::default();
+        self.attempts = Attempts::default();
+    }
 }
 
 /// How many intents to create may be open in one directory at once: enough for the next one to be
@@ -220,7 +236,7 @@ impl World {
     pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
         let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
         for uid in uids.collect::<Vec<_>>() {
-            self.remember_if_known(&uid, |memory| memory.setback = None);
+            self.remember_if_known(&uid, Memory::forget_failures);
         }
     }
 
@@ -291,7 +307,11 @@ impl World {
                     Some(Ok(spec)) if !self.admits(spec, &namespace) => {
                         Desired::Blocked(not_admitted(&directory_name, &self.environment))
                     }
-                    _ => Desired::Present(wanted),
+                    Some(Ok(spec)) => match not_allowed(spec, wanted) {
+                        Some(ids) => Desired::Blocked(member_not_allowed(&directory_name, &ids)),
+                        None => Desired::Present(wanted),
+                    },
+                    Some(Err(_)) | None => Desired::Present(wanted),
                 }
             }
         };
@@ -299,6 +319,9 @@ impl World {
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
+        let identity = snapshot.and_then(Snapshot::identity);
+        let ledger =
+            identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
@@ -314,6 +337,7 @@ impl World {
                     .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
                 add: add_fate(&recorded, &memory, self.started_at),
+                ledger: &ledger,
             }),
         };
         let input = Input {
@@ -324,7 +348,9 @@ impl World {
             desired,
             recorded: &recorded,
             connection,
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
+            unsent: memory.unsent.as_ref(),
+            attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };
         let mut plan = plan::plan(&input, now);
@@ -433,16 +459,17 @@ impl World {
     fn may_act(&self, object: &MessageContact) -> bool {
         let name = parse::directory_name(&object.spec);
         let directory = self.directories.get(&ObjectRef::new(name));
-        let admitted = directory.is_some_and(|directory| {
+        let enforced = parse::contact(&object.spec)
+            .ok()
+            .filter(|wanted| wanted.mode == crate::domain::contact::Mode::Enforce);
+        let admitted = directory.zip(enforced).is_some_and(|(directory, wanted)| {
             let spec = parse::directory(&directory.spec, &self.environment.allow_list);
             let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
-        });
-        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
-            wanted.mode == crate::domain::contact::Mode::Enforce
+            spec.is_ok_and(|spec| {
+                self.admits(&spec, &namespace) && not_allowed(&spec, &wanted).is_none()
+            })
         });
         admitted
-            && enforced
             && object.spec.suspend != Some(true)
             && object.metadata.deletion_timestamp.is_none()
     }
@@ -550,6 +577,24 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
         return String::new();
     }
     format!("; not acted upon by this version: {}", fields.join(", "))
+}
+
+/// The members that a contact wants and its directory does not allow, if there are any.
+fn not_allowed(directory: &DesiredDirectory, wanted: &DesiredContact) -> Option<Vec<MemberId>> {
+    let (allowed, members) = (directory.allowed_members.as_ref()?, wanted.members.as_ref()?);
+    let others: Vec<_> = members.difference(allowed).cloned().collect();
+    (!others.is_empty()).then_some(others)
+}
+
+fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
+    let ids = ids.iter().map(MemberId::as_str).collect::<Vec<_>>().join(", ");
+    Finding::unmet(
+        Reason::MemberNotAllowed,
+        format!(
+            "`allowedMembers` of the ResourceDirectory `{directory}` does not have {ids}; nothing \
+             is written: take them out of `members`, or have them allowed"
+        ),
+    )
 }
 
 fn suspended() -> Finding {

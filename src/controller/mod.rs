@@ -6,11 +6,15 @@ mod resource_directory;
 
 mod gather;
 
+mod keys;
+
 mod execute;
 
 mod report;
 
 mod claims;
+
+mod ledgers;
 
 mod triggers;
 

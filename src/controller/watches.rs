@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::claims::Contact;
 use super::gather::{CLUSTER_WRITES_MAX, Environment, World};
+use super::ledgers::Ledgers;
 use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
 use super::{message_contact, report, resource_directory};
@@ -79,6 +80,7 @@ pub async fn run(
         started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
+        ledgers: Ledgers::default(),
         contact_waker,
         directory_waker,
     });
@@ -397,6 +399,7 @@ mod tests {
             creates: Mutex::default(),
             claims: RwLock::default(),
             memory: Mutex::default(),
+            ledgers: Ledgers::default(),
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
         };

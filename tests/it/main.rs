@@ -13,6 +13,7 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod bindings;
 mod busy;
 mod canary;
 mod crashes;
@@ -40,6 +41,7 @@ mod unreachable;
 mod untouched_spec;
 mod update;
 mod validate;
+mod verification;
 
 mod architecture;
 mod generated;

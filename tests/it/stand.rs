@@ -199,6 +199,8 @@ impl Stand {
             "emailAddress": format!("{object}@example.com"),
             "messageTypes": ["SecurityMessage", "FaultMessage"],
             "readyWhen": "Synced",
+            // Stories of other things send no messages.
+            "verification": { "send": "Never" },
         });
         merge(&mut spec, fields);
         let manifest = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
@@ -221,6 +223,15 @@ impl Stand {
 
     pub async fn directory_becomes(&self, condition: &str, reason: &str) -> DynamicObject {
         becomes(&self.directories(), &self.directory, condition, reason).await
+    }
+
+    /// Waits until the directory looks so.
+    pub async fn directory_sees(
+        &self,
+        what: &str,
+        holds: impl Fn(&DynamicObject) -> bool,
+    ) -> DynamicObject {
+        sees(&self.directories(), &self.directory, what, holds).await
     }
 
     /// Waits until an object is gone.
