@@ -120,6 +120,13 @@ pub(super) fn no_keys(
             );
             (Reason::Unreachable, message)
         }
+        (KeyStep::InstanceMetadata, KeyCause::Refused) => {
+            let message = format!(
+                "the metadata service of the node gave no keys in exchange for a token (IMDSv2), and \
+                 is not asked in another way; {AGAIN}"
+            );
+            (Reason::Unauthorized, message)
+        }
         (KeyStep::InstanceMetadata, KeyCause::NoRole) => {
             let message = "the node has no such role: attach one to the ECS instance, or choose \
                            another source in `spec.credentials`";

@@ -92,6 +92,28 @@ impl Call {
         }
     }
 
+    /// Whether the call may change which values wait for their owners.
+    #[must_use]
+    pub fn sets_channels(&self) -> bool {
+        match self {
+            Self::UpdateMessageContact(_, changes) => {
+                changes.email.is_some() || changes.phone.is_some()
+            }
+            Self::AddMessageContact(_)
+            | Self::DeleteMessageContact { .. }
+            | Self::CancelMessageContactUpdate { .. } => true,
+            Self::GetMessageContact(_)
+            | Self::ListMessageContacts { .. }
+            | Self::GetMessageContactDeletionStatus(_)
+            | Self::SendEmailVerificationForMessageContact(..)
+            | Self::SendPhoneVerificationForMessageContact(..)
+            | Self::ListMessageContactVerifications { .. }
+            | Self::AssociateMembers(..)
+            | Self::DisassociateMembers(..)
+            | Self::GetResourceDirectory => false,
+        }
+    }
+
     /// The contact that the call is about, if it is about a known one.
     #[must_use]
     pub fn contact_id(&self) -> Option<&ContactId> {

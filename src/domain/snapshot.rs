@@ -325,7 +325,12 @@ impl Snapshot {
             ) => {}
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
+                    let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
                     self.mark_unread(id, &mut changed);
+                    if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
+                    {
+                        entry.pending = waits;
+                    }
                 }
             }
             (call, Err(error)) => {
@@ -427,7 +432,7 @@ impl Snapshot {
         let confirmed_or_changed = before.status != contact.status
             || before.email != contact.email
             || before.phone != contact.phone;
-        if was_read || confirmed_or_changed {
+        if confirmed_or_changed {
             entry.pending = None;
         }
         changed.ids.insert(id.clone());

@@ -14,8 +14,8 @@ async fn a_contact_that_was_deleted_outside_is_created_again_once() {
     assert!(stand.simulator.remove_contact(&old));
     let object = stand.ask("lost").await;
     assert_eq!(condition_of(&object, "Ready")["reason"], "InSync");
-    let expected =
-        ["GetMessageContact", "AddMessageContact EmailAddress MessageTypes Name PhoneNumber Title"];
+    let add = "AddMessageContact EmailAddress MessageTypes Name PhoneNumber Title";
+    let expected = ["GetMessageContact", add, "ListMessageContactVerifications"];
     assert_eq!(stand.calls_since(mark), expected);
     let contact = stand.simulator.state().named("Pengfei").unwrap().clone();
     assert_ne!(contact.id, old);
@@ -32,7 +32,7 @@ async fn another_contact_that_took_the_name_meanwhile_is_left_alone() {
     assert!(stand.simulator.remove_contact(&old));
     let usurper = stand.bystander("Gaoyang");
     let object = stand.ask("usurped").await;
-    assert_eq!(condition_of(&object, "Ready")["reason"], "NameTaken");
+    assert_eq!(condition_of(&object, "Ready")["reason"], "AdoptionRefused");
     assert!(object.data["status"].get("contactId").is_none());
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
 

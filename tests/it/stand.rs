@@ -91,6 +91,11 @@ fn operator(cluster: &'static Cluster) {
 pub async fn run_operator(client: Client, clock: Clock) {
     let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
+    run_operator_in(client, environment, clock).await;
+}
+
+/// As [`run_operator`], in an environment of its own.
+pub async fn run_operator_in(client: Client, environment: Environment, clock: Clock) {
     let hash_key = HashKey::new([7; HashKey::BYTES]);
     let never = std::future::pending();
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;

@@ -35,8 +35,7 @@ async fn each_changed_field_is_sent_alone_and_read_back_once() {
         let update = format!("UpdateMessageContact {sent}");
         let mut expected = vec![update.as_str(), READ_BACK];
         if matches!(sent, "EmailAddress" | "PhoneNumber") {
-            // Asked before the write, and again for what waits now.
-            expected.insert(0, WAITING);
+            // Asked again, as it is known no longer what waits.
             expected.push(WAITING);
         }
         assert_eq!(stand.calls_since(mark), expected, "{field}");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::sts::{Temporary, WireKeys};
 use crate::cloud::error;
-use crate::cloud::transport::{Answer, Limits, Transport};
+use crate::cloud::transport::{Answer, Limits, NoAnswer, Transport};
 use crate::domain::call::{CallError, KeyCause, KeyStep};
 
 /// Time-outs of each request: the service is on the node itself. Source: the official libraries.
@@ -44,11 +44,13 @@ impl Instance {
     /// # Errors
     /// There are none.
     pub(super) async fn keys(&self) -> Result<Temporary, CallError> {
-        let token = text(self.transport.ask(Method::PUT, TOKEN_PATH, TOKEN_LIFE).await)?;
+        let token = self.transport.ask(Method::PUT, TOKEN_PATH, TOKEN_LIFE).await;
+        let token = text(token, KeyCause::Refused)?;
         let mut token = HeaderValue::from_str(&token).map_err(|_| failed(KeyCause::Unanswered))?;
         token.set_sensitive(true);
         let get = async |path: &str| {
-            text(self.transport.ask(Method::GET, path, (TOKEN, token.clone())).await)
+            let answer = self.transport.ask(Method::GET, path, (TOKEN, token.clone())).await;
+            text(answer, KeyCause::NoRole)
         };
         let role = match &self.role {
             Some(role) => role.clone(),
@@ -76,16 +78,16 @@ pub(super) fn is_role_name(text: &str) -> bool {
         && text.bytes().any(|byte| byte != b'.')
 }
 
-fn text(answer: Result<Answer, impl Sized>) -> Result<String, CallError> {
+/// The text of a good answer; `missing` is what it means that there is none.
+fn text(answer: Result<Answer, NoAnswer>, missing: KeyCause) -> Result<String, CallError> {
     let unanswered = || failed(KeyCause::Unanswered);
     match answer.map_err(|_| unanswered())? {
         Answer { status: 200..=299, body: Some(body), .. } => {
             let text = String::from_utf8(body).map_err(|_| unanswered())?;
-            Ok(text.trim().to_owned()).and_then(|text| {
-                if text.is_empty() { Err(failed(KeyCause::NoRole)) } else { Ok(text) }
-            })
+            let text = text.trim();
+            if text.is_empty() { Err(failed(missing)) } else { Ok(text.to_owned()) }
         }
-        Answer { status: 404, .. } => Err(failed(KeyCause::NoRole)),
+        Answer { status: 404, .. } => Err(failed(missing)),
         Answer { status: 400..=499, .. } => Err(failed(KeyCause::Refused)),
         _ => Err(unanswered()),
     }

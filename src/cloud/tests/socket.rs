@@ -17,7 +17,7 @@ use crate::domain::contact::ContactId;
 
 /// What the server does with a connection once it has read a request.
 #[derive(Clone)]
-enum Behaviour {
+pub(super) enum Behaviour {
     /// Writes these bytes and keeps the connection.
     Answer(Vec<u8>),
     /// Writes these bytes and closes the connection.
@@ -31,8 +31,8 @@ enum Behaviour {
 }
 
 /// A server on a free port; ends with the test.
-struct Server {
-    port: u16,
+pub(super) struct Server {
+    pub(super) port: u16,
     /// The requests that were read, each with the number of its connection.
     requests: tokio::sync::mpsc::UnboundedReceiver<(usize, String)>,
     task: JoinHandle<()>,
@@ -45,7 +45,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start(behaviour: Behaviour) -> Self {
+    pub(super) async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, requests) = tokio::sync::mpsc::unbounded_channel();
@@ -67,7 +67,7 @@ impl Server {
         endpoint(scheme, self.port)
     }
 
-    fn seen(&mut self) -> Vec<(usize, String)> {
+    pub(super) fn seen(&mut self) -> Vec<(usize, String)> {
         std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
     }
 }
@@ -138,7 +138,7 @@ async fn send(client: &Client, call: &Call) -> Result<Reply, CallError> {
     client.send(call, &keys, now).await
 }
 
-fn answer(status: &str, body: &str) -> Vec<u8> {
+pub(super) fn answer(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
