@@ -156,11 +156,13 @@ impl Life {
 
     async fn travel(&self, journey: &Journey, point: Option<Point>) -> Lived {
         if let Some(fields) = &journey.before {
+            self.gate.arm(None);
             self.start();
             self.connect().await;
             self.stand.apply(OBJECT, NAME, fields.clone()).await;
             self.stand.becomes(OBJECT, "Ready", "InSync").await;
-            // Its counts of contacts would come late.
+            // What would come late.
+            self.gate.wrote("POST events").await;
             self.stand.ask_directory().await;
         }
         self.gate.arm(point);
@@ -530,6 +532,7 @@ async fn at_every_write(mishap: Mishap) -> usize {
         let point = wanted.as_ref().and_then(|(_, point)| *point);
         async move {
             let undisturbed = pass(Arc::clone(&journey), None, None, Arc::clone(&turns)).await;
+            println!("{}: {}", journey.name, undisturbed.writes.join(", "));
             let (hit, failed) = (Vec::new(), Vec::new());
             let mut walk = Walk { journey, mishap, turns, undisturbed, hit, failed };
             match point {
