@@ -148,7 +148,7 @@ reasons! {
     Creating => "Wait.";
     /// A difference is being put right.
     Updating => "Wait.";
-    /// The cloud differs, and `reconcilePolicy: ReportOnly` forbids to write.
+    /// The cloud differs, and `ReportOnly` of the object or of its directory forbids to write.
     Drifted => "Read `status.drift`; change the spec, the cloud or the policy.";
     /// Somebody else's operation holds the directory; the operator tries again soon.
     CloudBusy => "Wait; if it lasts, find out who else writes to this directory.";
@@ -169,7 +169,7 @@ reasons! {
     /// Two contacts in the cloud match; nothing is written.
     Ambiguous stalls => "Delete or rename one of the two in the cloud.";
     /// The status points to a contact of another directory; nothing is written.
-    WrongDirectory stalls => "Point `directoryRef` and the directory back, or create a new object.";
+    WrongDirectory stalls => "Point the ResourceDirectory back; or set `deletionPolicy: Retain`, delete the object and create it anew.";
     /// A ContactPolicy with `enforcement: Deny` is violated.
     PolicyViolation stalls => "Change the field that the message names.";
     /// The directory does not admit this namespace.
@@ -216,18 +216,18 @@ reasons! {
     Connected => "Nothing.";
     /// The keys, or the operator in the cluster, may not do this.
     Forbidden => "Grant the permission that the message names.";
-    /// The directory does not answer.
-    Unreachable => "Check the network and the endpoint.";
+    /// The directory does not answer, or the spec does not say how to ask it.
+    Unreachable => "Check the network and the endpoint, or correct the field that the message names.";
     /// The clocks of this machine and of the API differ too much.
     ClockSkewed => "Set the clock of the node.";
     /// The endpoint is neither built in nor allowed.
     EndpointNotAllowed => "Use `site`, or start the operator with --allow-endpoint.";
     /// The account has no resource directory.
     NoDirectory => "Use the keys of the management account, or enable the resource directory.";
-    /// Another directory than the pinned one answers.
-    DirectoryChanged => "Correct the credentials or `directoryId`.";
-    /// Another ResourceDirectory reaches the same directory.
-    DuplicateDirectory => "Delete one of the two.";
+    /// Another directory answers than the pinned one, or than the one in which the contacts live.
+    DirectoryChanged => "Correct the credentials or the endpoint; or write the id that answers in `directoryId`, to go on with that directory.";
+    /// Another ResourceDirectory reaches the same directory, and works on it.
+    DuplicateDirectory => "Delete or suspend one of the two.";
 }
 
 impl fmt::Display for Reason {
