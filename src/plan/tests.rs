@@ -752,6 +752,14 @@ fn what_waits_and_then_the_contact_itself_are_read_before_it_is_taken_over() {
         Creating=False
         Create: ListMessageContactVerifications c-unheld"#]],
     );
+    // Also where only `Active` would speak: what waits may be shown as if it were in force (A12).
+    let mailbox_only = unheld(None, |contact| contact.phone = None);
+    check(
+        with_spec(mailbox_only, |spec| spec.phone = None),
+        expect![[r#"
+        Creating=False
+        Create: ListMessageContactVerifications c-unheld"#]],
+    );
     let shown = |read_at, unread| {
         let mut situation = alike();
         situation.namesakes[0].entry.read_at = read_at;
