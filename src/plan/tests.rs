@@ -2278,6 +2278,22 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         recheck: 1600
         not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
+    // So is what drifts a third time: what was tried before is not counted together.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11 12 13 14 15");
+    }
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        Repair: AssociateMembers 16
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1600
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
     // Another spec starts anew.
     situation.generation = 4;
     check_bindings(
@@ -2588,6 +2604,20 @@ fn a_call_without_an_answer_is_repeated_only_if_it_was_not_made() {
         &mut situation,
         lost,
         expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    // It was made, so that it holds back nothing that comes later.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("");
+    }
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 11
         InSync=True
         bound: InSync=True
         mismatches: Some(0)
