@@ -16,7 +16,7 @@ use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
-use crate::plan::{Step, asked_again};
+use crate::plan::{self, Step, asked_again};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -27,9 +27,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long an object waits for its turn to be created before its status says so: long enough for a
 /// backlog of a thousand at the default rate to cost no write more.
 const WAITS_QUIETLY: SignedDuration = SignedDuration::from_mins(2);
-
-/// Pause while our definition cannot be read.
-const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Pause after somebody else has written the object at the same time.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
@@ -67,7 +64,7 @@ pub(super) async fn reconcile(
 
 async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Action, Interrupted> {
     for _ in 0..STEPS_MAX {
-        let Some(mut judgement) = judge(world, key, pass.carried.as_ref()) else {
+        let Some(judgement) = judge(world, key, pass.carried.as_ref()) else {
             return Ok(Action::await_change());
         };
         if judgement.uid != pass.uid {
@@ -91,18 +88,17 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(world, &judgement, pass).await?
+                let left = execute::store_first(world, &judgement, pass).await?;
+                if matches!(left, Left::LookAgain) {
+                    pass.happened.extend(Happening::adopted(&judgement));
+                }
+                left
             }
             Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };
         match left {
             Left::LookAgain => {}
             Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
-            Left::Held(finding) => {
-                judgement.plan.verdict.synced = finding;
-                let again = world.clock.now().saturating_add(DEFINITION_PAUSE).ok();
-                return report_and_rest(world, key, &judgement, pass, again).await;
-            }
             Left::Closed => return report_closed(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
@@ -199,13 +195,10 @@ async fn begin_anew(
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
         if let Some(contact) = &recorded.contact_id {
-            directory.forget_failed_deletion(contact);
+            directory.retry_failed_deletion(contact);
         }
     }
-    recorded.last_error = None;
-    if let Some(write) = &mut recorded.last_write {
-        write.mismatches = 0;
-    }
+    plan::try_once_more(recorded);
 }
 
 async fn report_and_rest(
@@ -231,6 +224,7 @@ async fn report_and_rest(
                 memory.attempts = judgement.plan.attempts.clone();
             });
             world.contact_waker.wake_at(key.clone(), recheck_at);
+            pass.happened.extend(Happening::adopted(judgement));
             pass.happened.extend(Happening::news(judgement));
             tell(world, judgement, pass).await;
             Ok(Action::await_change())

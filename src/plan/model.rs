@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks,
+    Step, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MemberId,
     MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
@@ -39,7 +40,11 @@ const PHONE: &str = "86-13800138000";
 const TITLES: [Title; 2] = [Title::CEO, Title::Other];
 /// What a spec names as members. Of these `99` is not in the directory, and accounts 11 and 12 are in
 /// the folder.
-const MEMBERS: [Option<&[&str]>; 8] = [
+const MEMBERS: [Option<&[&str]>; 12] = [
+    None,
+    None,
+    None,
+    None,
     None,
     None,
     Some(&[]),
@@ -55,6 +60,7 @@ const POLL: SignedDuration = SignedDuration::from_mins(5);
 
 /// How this cloud answers the open questions.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one open question")]
 struct Switches {
     /// A12: a pending value is shown instead of the one in force.
     shows_pending: bool,
@@ -145,12 +151,18 @@ enum Event {
         phone: bool,
         members: usize,
         report: bool,
+        adoption: Adoption,
     },
     Delete {
         object: usize,
         retain: bool,
     },
-    StrangerAdds(usize),
+    /// The directory allows so much from now on.
+    Manage(Management),
+    StrangerAdds {
+        name: usize,
+        alike: bool,
+    },
     StrangerDeletes(usize),
     StrangerRenames {
         which: usize,
@@ -185,8 +197,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => Just(Fault::CrashAfter),
     ];
     let apply = (0..OBJECTS, 0..NAMES.len(), 0..TITLES.len(), 0..EMAILS.len(), any::<bool>());
-    let apply = (apply, 0..MEMBERS.len(), prop::bool::weighted(0.1)).prop_map(
-        |((object, name, title, email, phone), members, report)| Event::Apply {
+    let adoption =
+        prop::sample::select(vec![Adoption::Never, Adoption::IfIdentical, Adoption::Always]);
+    let apply = (apply, 0..MEMBERS.len(), prop::bool::weighted(0.1), adoption).prop_map(
+        |((object, name, title, email, phone), members, report, adoption)| Event::Apply {
             object,
             name,
             title,
@@ -194,6 +208,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             phone,
             members,
             report,
+            adoption,
         },
     );
     let event = prop_oneof![
@@ -207,7 +222,15 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => apply,
         2 => (0..OBJECTS, prop::bool::weighted(0.2))
             .prop_map(|(object, retain)| Event::Delete { object, retain }),
-        1 => (0..NAMES.len()).prop_map(Event::StrangerAdds),
+        1 => prop::sample::select(vec![
+            Management::Full,
+            Management::Full,
+            Management::NoDelete,
+            Management::ReportOnly,
+        ])
+        .prop_map(Event::Manage),
+        2 => (0..NAMES.len(), any::<bool>())
+            .prop_map(|(name, alike)| Event::StrangerAdds { name, alike }),
         1 => (0..8_usize).prop_map(Event::StrangerDeletes),
         1 => (0..8_usize, 0..NAMES.len())
             .prop_map(|(which, name)| Event::StrangerRenames { which, name }),
@@ -227,10 +250,11 @@ fn switches() -> impl Strategy<Value = Switches> {
         prop::sample::select(vec![Deleting::AtOnce, Deleting::InBackground, Deleting::FailsOnce]);
     let no_deletion = prop::sample::select(vec![NoDeletion::Empty, NoDeletion::NotFound]);
     let lag = prop::sample::select(vec![0, 7, 50]);
-    (any::<[bool; 3]>(), any::<[bool; 3]>(), clearing, deletion, no_deletion, lag).prop_map(
+    let bindings = (prop::bool::weighted(0.2), any::<bool>(), any::<bool>());
+    (any::<[bool; 3]>(), bindings, clearing, deletion, no_deletion, lag).prop_map(
         |(
             [shows_pending, folds_names, failed_stays],
-            [binds_late, binds_once, expands],
+            (binds_late, binds_once, expands),
             clearing,
             deletion,
             no_deletion,
@@ -277,8 +301,7 @@ impl Channel {
         first.clone().or(second.clone())
     }
 
-    /// Whether the value is in force or waits. Going back to the value in force while another one
-    /// waits counts as well: that cancels the other one only once verification is in scope.
+    /// Whether the value is in force or waits.
     fn has(&self, value: &str) -> bool {
         let same = |shown: &String| shown.eq_ignore_ascii_case(value);
         self.pending.as_ref().is_some_and(same) || self.effective.as_ref().is_some_and(same)
@@ -536,6 +559,19 @@ impl Cloud {
                 }
                 Ok(Reply::Done)
             }
+            Call::CancelMessageContactUpdate { email, phone, .. } => {
+                let email = email.as_ref().map(|email| email.reveal().to_owned());
+                let phone = phone.as_ref().map(|phone| phone.reveal().to_owned());
+                let drops = |channel: &Channel, value: &Option<String>| {
+                    value.is_none() || channel.effective.is_some() && channel.pending == *value
+                };
+                if runs || !drops(&contact.email, &email) || !drops(&contact.phone, &phone) {
+                    return refuse(FailureClass::WrongState, "ContactStatusMismatchAction");
+                }
+                contact.email.pending.take_if(|_| email.is_some());
+                contact.phone.pending.take_if(|_| phone.is_some());
+                Ok(Reply::Done)
+            }
             Call::DeleteMessageContact { .. } | Call::GetMessageContactDeletionStatus(_)
                 if runs =>
             {
@@ -589,6 +625,7 @@ struct Memory {
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
     setbacks: Setbacks,
+    definition: Definition,
     attempts: Attempts,
     recheck_at: Option<Timestamp>,
     dirty: bool,
@@ -613,6 +650,7 @@ struct World {
     /// Calls for objects, lists included that an object asked for.
     calls: u32,
     directory: DirectoryId,
+    management: Management,
     key: HashKey,
 }
 
@@ -651,6 +689,7 @@ impl World {
             crash_at_status: None,
             calls: 0,
             directory: DirectoryId::from("rd-direct"),
+            management: Management::Full,
             key: HashKey::new([1; HashKey::BYTES]),
         };
         world.crash();
@@ -751,7 +790,9 @@ impl World {
                     (Some(_), None) => true,
                     (None, Some(_)) => false,
                     (None, None) => {
-                        let may_act = other.deleting.is_none() && other.spec.mode == Mode::Enforce;
+                        let may_act = other.deleting.is_none()
+                            && other.spec.mode == Mode::Enforce
+                            && self.management != Management::ReportOnly;
                         first && may_act && other.stored.contact_id.is_none()
                     }
                 }
@@ -769,6 +810,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            outranked: false,
             ledger: &self.ledger,
         }
     }
@@ -789,6 +831,8 @@ impl World {
             settled_generation: object.settled_generation,
             finalizer: object.finalizer,
             desired: object.desired(),
+            management: self.management,
+            definition: memory.definition,
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
@@ -805,8 +849,17 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, send: _, verdict, drift: _, outlook: _, attempts, recheck_at } =
-            plan;
+        let Plan {
+            record,
+            step,
+            send: _,
+            verdict,
+            drift: _,
+            outlook: _,
+            attempts,
+            recheck_at,
+            adopts,
+        } = plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         self.memory[index].last_bound = verdict.bound.map(|bound| (bound.status, bound.reason));
         if verdict.synced.status == Status::True {
@@ -814,12 +867,13 @@ impl World {
         }
         let stored = &object.stored;
         // Until the call has ended its write counts for nothing: the lane asks again.
-        let before = Recorded { last_write: recorded.last_write.clone(), ..record.clone() };
+        let Recorded { last_write, reverts, .. } = recorded.clone();
+        let before = Recorded { last_write, reverts, ..record.clone() };
         let identity = record.creation != stored.creation
             || record.contact_id != stored.contact_id
             || record.directory_id != stored.directory_id;
         if identity {
-            self.check_claim(index, stored, &record, add)?;
+            self.check_claim(index, stored, &record, add, adopts)?;
             let crash = self.crash_at_status.take();
             if crash == Some(false) {
                 self.crash();
@@ -829,6 +883,11 @@ impl World {
                 self.memory[index].add = Some(AddFate::NotMade);
             }
             self.store(index, &before);
+            if let Some(id) = &before.contact_id {
+                // Taken over; or the allowed limit: a stranger's contact under an intent that is
+                // open after a crash.
+                self.cloud.made_for.insert(id.0.clone(), object.uid.clone());
+            }
             if crash == Some(true) {
                 self.crash();
                 return Ok(Turn::Crashed);
@@ -862,6 +921,10 @@ impl World {
                 }
             }
             Some(Step::ReleaseFinalizer) => self.release(index),
+            Some(Step::AskDefinition) => {
+                self.memory[index].in_hand = Some(record);
+                self.memory[index].definition = Definition::Stands { at: self.now };
+            }
             Some(Step::Relist) => {
                 self.calls += 1;
                 self.memory[index].in_hand = Some(record);
@@ -886,9 +949,9 @@ impl World {
 
     fn release(&mut self, index: usize) {
         self.memory[index] = Memory::default();
-        if let Some(object) = self.objects[index].take()
-            && let Some((_, Removal::Retain)) = object.deleting
-        {
+        let Some(object) = self.objects[index].take() else { return };
+        let retained = matches!(object.deleting, Some((_, Removal::Retain)));
+        if retained || self.management != Management::Full {
             self.let_go.insert(object.uid);
         }
         self.wake_all();
@@ -929,7 +992,15 @@ impl World {
             Some(Fault::Refused(class)) => Err(refusal(call, class, "Refused")),
             Some(Fault::Late(seconds)) if !read => {
                 let at = self.now + SignedDuration::from_secs(i64::from(seconds));
-                self.cloud.late.push((at, call.clone(), Some(uid)));
+                // A stranger's contact of the name would pass for ours, and once it is deleted the
+                // late one would be made: the allowed limit, taken twice.
+                let taken = match call {
+                    Call::AddMessageContact(new) => self.cloud.taken(new.name.as_str(), None),
+                    _ => false,
+                };
+                if !taken {
+                    self.cloud.late.push((at, call.clone(), Some(uid)));
+                }
                 Err(refusal(call, lost, ""))
             }
             Some(Fault::LostAfter | Fault::Late(_)) => {
@@ -977,13 +1048,15 @@ impl World {
 
     // What must hold.
 
-    /// A contact is claimed only under an open intent that may have made it, and from nobody.
+    /// A contact is claimed only under an open intent that may have made it, or if it may be taken
+    /// over; and from nobody.
     fn check_claim(
-        &mut self,
+        &self,
         index: usize,
         stored: &Recorded,
         record: &Recorded,
         add: AddFate,
+        adopts: bool,
     ) -> Checked {
         let (Some(object), Some(id)) = (&self.objects[index], &record.contact_id) else {
             return Ok(());
@@ -993,18 +1066,29 @@ impl World {
         }
         let held = self.others(index).any(|other| other.stored.contact_id.as_ref() == Some(id));
         prop_assert!(!held, "{id} is claimed from its holder");
-        prop_assert!(stored.creation.is_some() && add != AddFate::NotMade, "{id} without intent");
+        if adopts {
+            let DesiredContact { mode, adoption, .. } = object.spec;
+            prop_assert!(mode == Mode::Enforce && adoption > Adoption::Never, "{id} is adopted");
+            prop_assert!(object.finalizer && record.creation.is_none(), "{id} is adopted early");
+        } else {
+            let may_be_ours = stored.creation.is_some() && add != AddFate::NotMade;
+            prop_assert!(may_be_ours, "{id} without intent");
+        }
         let for_other = self.cloud.made_for.get(id.as_str()).filter(|uid| **uid != object.uid);
         if let Some(uid) = for_other {
             prop_assert!(self.let_go.contains(uid), "{id} was made for another object");
         }
-        // The allowed limit: a stranger's contact under an intent that is open after a crash.
-        self.cloud.made_for.insert(id.0.clone(), object.uid.clone());
         Ok(())
     }
 
-    /// No write touches a contact that the object does not hold.
+    /// No write touches a contact that the object does not hold, or is more than may be done.
     fn check_call(&self, index: usize, call: &Call) -> Checked {
+        let allowed = match self.management {
+            Management::Full => true,
+            Management::NoDelete => !matches!(call, Call::DeleteMessageContact { .. }),
+            Management::ReportOnly => call.action().is_read(),
+        };
+        prop_assert!(allowed, "{} under {:?}", call.action(), self.management);
         let (Some(object), Some(id)) = (&self.objects[index], call.contact_id()) else {
             return Ok(());
         };
@@ -1050,7 +1134,7 @@ impl World {
                 let _ = self.list();
             }
             Event::Time(seconds) => self.tick(SignedDuration::from_secs(i64::from(*seconds))),
-            Event::Apply { object, name, title, email, phone, members, report } => {
+            Event::Apply { object, name, title, email, phone, members, report, adoption } => {
                 let spec = DesiredContact {
                     name: ContactName::observed(NAMES[*name].to_owned()),
                     title: TITLES[*title],
@@ -1059,7 +1143,7 @@ impl World {
                     message_types: [MessageType::SecurityMessage].into(),
                     members: members_of(*members),
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
-                    adoption: Adoption::IfIdentical,
+                    adoption: *adoption,
                     verification: VerificationPolicy {
                         send: false,
                         ..VerificationPolicy::default()
@@ -1069,15 +1153,19 @@ impl World {
                 self.apply(*object, spec);
             }
             Event::Delete { object, retain } => self.delete(*object, *retain),
-            Event::StrangerAdds(name) => {
+            Event::Manage(management) => {
+                self.management = *management;
+                self.wake_all();
+            }
+            Event::StrangerAdds { name, alike } => {
                 if !self.cloud.taken(NAMES[*name], None) && !self.cloud.is_late(NAMES[*name]) {
-                    let email =
-                        Channel { effective: Some("stranger@example.com".into()), pending: None };
+                    let email = if *alike { EMAILS[0] } else { "stranger@example.com" };
+                    let types = alike.then(|| "SecurityMessage".to_owned());
                     let contact = CloudContact {
                         name: NAMES[*name].to_owned(),
                         title: "CEO".to_owned(),
-                        types: BTreeSet::new(),
-                        email,
+                        types: types.into_iter().collect(),
+                        email: Channel { effective: Some(email.to_owned()), pending: None },
                         phone: Channel::default(),
                         members: BTreeSet::new(),
                         ends_at: None,
@@ -1195,6 +1283,10 @@ impl World {
     fn quiet(&mut self, time: SignedDuration) -> Checked {
         self.fault = None;
         self.crash_at_status = None;
+        if self.management != Management::Full {
+            self.management = Management::Full;
+            self.wake_all();
+        }
         let end = self.now + time;
         let mut next_poll = self.now;
         let mut passes = 0;
@@ -1253,17 +1345,34 @@ impl World {
             let mut others = self.others(index);
             others.any(|other| other.stored.contact_id.as_ref().is_some_and(|c| c.0 == *id))
         };
-        let agrees = contact.is_some_and(|contact| {
+        let fields_agree = |contact: &CloudContact| {
             let phone = spec.phone.as_ref();
             contact.name == spec.name.as_str()
                 && contact.title == spec.title.as_str()
                 && contact.types == BTreeSet::from(["SecurityMessage".to_owned()])
                 && contact.email.has(spec.email.reveal())
                 && phone.is_none_or(|phone| contact.phone.has(phone.reveal()))
-        });
-        let phone_stays = contact.is_some_and(|contact| {
+        };
+        let keeps_phone = |contact: &CloudContact| {
             spec.phone.is_none() && contact.phone.shown(self.cloud.switches).is_some()
-        });
+        };
+        // A change that waits and is not wanted would be taken back.
+        let overlaid = |channel: &Channel, wanted: Option<&str>| {
+            channel.pending.is_some() && channel.effective.as_deref() == wanted
+        };
+        let is_overlaid = |contact: &CloudContact| {
+            overlaid(&contact.email, Some(spec.email.reveal()))
+                || overlaid(&contact.phone, spec.phone.as_ref().map(PhoneNumber::reveal))
+        };
+        let bound_as_wanted = |contact: &CloudContact| {
+            let shown = self.cloud.switches.shown(&contact.members);
+            spec.members.as_ref().is_none_or(|members| *members == shown)
+        };
+        let has_all = |contact: &CloudContact| {
+            fields_agree(contact) && !keeps_phone(contact) && !is_overlaid(contact)
+        };
+        let agrees = contact.is_some_and(fields_agree);
+        let phone_stays = contact.is_some_and(keeps_phone);
         let Some((_, reason)) = last else {
             prop_assert!(false, "nothing is said of an object");
             return Ok(());
@@ -1274,23 +1383,21 @@ impl World {
             Reason::UnknownMember | Reason::QuotaExceeded | Reason::Updating => {
                 agrees && !phone_stays && !bound_alike
             }
-            // Going back to the value in force while another one waits (A12): only a Cancel helps,
-            // which comes with verification.
-            Reason::DriftContested => contact.is_some_and(|contact| {
-                let overlaid = |channel: &Channel, wanted: Option<&str>| {
-                    channel.pending.is_some() && channel.effective.as_deref() == wanted
-                };
-                self.cloud.switches.shows_pending
-                    && (overlaid(&contact.email, Some(spec.email.reveal()))
-                        || overlaid(&contact.phone, spec.phone.as_ref().map(PhoneNumber::reveal)))
-            }),
             Reason::NotRemovable => {
                 agrees && phone_stays && self.cloud.switches.clearing != Clearing::Done
             }
             Reason::Drifted => {
                 spec.mode == Mode::ReportOnly && (!agrees || phone_stays || !bound_alike)
             }
-            Reason::NameTaken => namesakes().any(|(id, _)| !held(id)),
+            Reason::NameTaken => namesakes().any(|(id, other)| {
+                let exact = other.name == spec.name.as_str();
+                !held(id) && (own.is_some() || !exact || spec.adoption == Adoption::Never)
+            }),
+            Reason::AdoptionRefused => namesakes().any(|(id, other)| {
+                let identical = spec.adoption == Adoption::IfIdentical;
+                let differs = !has_all(other) || !bound_as_wanted(other);
+                !held(id) && identical && differs && other.name == spec.name.as_str()
+            }),
             Reason::NameClaimed => {
                 let rival =
                     || self.others(index).any(|o| o.spec.name.folded() == spec.name.folded());
@@ -1369,7 +1476,7 @@ fn told(switches: Switches, events: &[Event]) -> Checked {
     let retries = world.memory.iter().filter(unbound).count();
     // What waits for its owner may have to be asked for once a poll.
     let waits = world.objects.iter().flatten().filter(|object| object.waits()).count();
-    let most = calls + 13 * u32::try_from(2 * retries + waits).unwrap_or(0);
+    let most = calls + 13 * u32::try_from(3 * retries + waits).unwrap_or(0);
     prop_assert!((calls..=most).contains(&world.calls), "calls at rest");
     prop_assert_eq!(world.cloud.made, made, "contacts at rest");
     world.check_end()
