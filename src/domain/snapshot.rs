@@ -28,7 +28,12 @@ pub struct Snapshot {
     identity: Option<DirectoryIdentity>,
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
-    gone: BTreeMap<ContactId, Timestamp>,
+    gone: BTreeMap<ContactId, Absence>,
+    /// When an Add made a contact that nothing has shown since. A Get that lacks it may be late
+    /// (A23), and to believe it would lose the contact: its id is known to nobody else.
+    added: BTreeMap<ContactId, Timestamp>,
+    /// Which waiting values were taken back, and when: a list may still show them (A23).
+    dropped: BTreeMap<ContactId, Pending>,
     lists: Lists,
     pass: Option<ListPass>,
     /// The last list ended before it was complete.
@@ -51,6 +56,15 @@ pub struct Entry {
     pub pending: Option<Pending>,
     /// The last answer about its deletion.
     pub deletion: Option<Deletion>,
+}
+
+/// What is known of a contact that a Get did not find.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    /// When the Get was answered.
+    at: Timestamp,
+    /// Whether something else says so as well; see [`Sight::Gone`].
+    confirmed: bool,
 }
 
 /// The values of a contact that wait for their owners.
@@ -118,6 +132,11 @@ enum Shown {
 /// Unverified (A23): whether lists are late at all.
 const LISTS_SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
+/// Whether an answer may still show what was true before that.
+fn is_unsettled(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < LISTS_SETTLE_AFTER
+}
+
 /// Whose knowledge changed, for waking the objects that depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -147,7 +166,11 @@ pub enum Sight {
     /// The last list lacks it; only a Get can tell that it is gone.
     Unlisted,
     /// A Get said that it does not exist.
-    Gone,
+    Gone {
+        /// Whether there is a second witness: a complete list lacks it too, or the cloud had said
+        /// of its deletion that it is done.
+        confirmed: bool,
+    },
 }
 
 impl Snapshot {
@@ -169,10 +192,10 @@ impl Snapshot {
     /// What is known of the contact of that id.
     #[must_use]
     pub fn sight(&self, id: &ContactId) -> Sight {
-        match self.entries.get(id) {
-            Some(entry) => Sight::Known(entry.clone()),
-            None if self.gone.contains_key(id) => Sight::Gone,
-            None => Sight::Unlisted,
+        match (self.entries.get(id), self.gone.get(id)) {
+            (Some(entry), _) => Sight::Known(entry.clone()),
+            (None, Some(absence)) => Sight::Gone { confirmed: absence.confirmed },
+            (None, None) => Sight::Unlisted,
         }
     }
 
@@ -231,11 +254,13 @@ impl Snapshot {
         changed
     }
 
-    /// Forgets that the deletion of a contact failed: it may be tried again at once.
-    pub fn forget_failed_deletion(&mut self, id: &ContactId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            let failed = |known: &mut Deletion| matches!(known.state, DeletionState::Failed(_));
-            entry.deletion.take_if(failed);
+    /// A deletion of the contact that failed may be tried again at once. That it failed stays
+    /// known: the contact may still say that it is being deleted (A31).
+    pub fn retry_failed_deletion(&mut self, id: &ContactId) {
+        if let Some(deletion) = self.entries.get_mut(id).and_then(|entry| entry.deletion.as_mut())
+            && matches!(deletion.state, DeletionState::Failed(_))
+        {
+            deletion.at = Timestamp::MIN;
         }
     }
 
@@ -273,6 +298,7 @@ impl Snapshot {
                     status: ContactStatus::Verifying,
                 };
                 self.insert(contact, Shown::Alone { at: now }, &mut changed);
+                self.added.insert(id.clone(), now);
             }
             (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
                 self.insert(contact.clone(), Shown::Alone { at: now }, &mut changed);
@@ -281,8 +307,19 @@ impl Snapshot {
                 Call::GetMessageContact(id),
                 Err(CallError { class: FailureClass::ContactNotFound, .. }),
             ) => {
+                if self.added.get(id).is_some_and(|at| is_unsettled(*at, now)) {
+                    self.mark_unread(id, &mut changed);
+                    return changed;
+                }
+                self.added.remove(id);
+                let is_done = |known: &Deletion| known.state == DeletionState::Deleted;
+                let confirmed = match (self.entries.get(id), self.gone.get(id)) {
+                    (Some(entry), _) => entry.deletion.as_ref().is_some_and(is_done),
+                    (None, Some(absence)) => absence.confirmed,
+                    (None, None) => self.lists.last.is_some(),
+                };
                 self.remove(id, &mut changed);
-                if self.gone.insert(id.clone(), now).is_none() {
+                if self.gone.insert(id.clone(), Absence { at: now, confirmed }).is_none() {
                     changed.ids.insert(id.clone());
                 }
             }
@@ -299,12 +336,7 @@ impl Snapshot {
                 Call::ListMessageContactVerifications { id, page },
                 Ok(Reply::Verifications(targets)),
             ) => {
-                if let Some(entry) = self.entries.get_mut(id) {
-                    let earlier = entry.pending.take().filter(|_| *page > 1);
-                    let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
-                    let targets = [earlier, targets.items.clone()].concat();
-                    entry.pending = Some(Pending { targets, at: now });
-                }
+                self.record_pending(id, *page, &targets.items, now);
             }
             // Nothing is being deleted, or nothing is left of it (A6, A31): the Get tells which.
             (
@@ -317,21 +349,15 @@ impl Snapshot {
                 self.mark_unread(id, &mut changed);
                 self.set_deletion(id, &DeletionState::Unclear, now, &mut changed);
             }
-            // A message changes nothing of the contact.
-            (
-                Call::SendEmailVerificationForMessageContact(..)
-                | Call::SendPhoneVerificationForMessageContact(..),
-                Ok(_),
-            ) => {}
+            // A message changes nothing of the contact, but its value may be listed from now on (A30).
+            (Call::SendEmailVerificationForMessageContact(id, email), Ok(_)) => {
+                self.asked(id, &Target::Email(email.clone()), &mut changed);
+            }
+            (Call::SendPhoneVerificationForMessageContact(id, phone), Ok(_)) => {
+                self.asked(id, &Target::Phone(phone.clone()), &mut changed);
+            }
             (call, Ok(_)) if !call.action().is_read() => {
-                if let Some(id) = call.contact_id() {
-                    let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
-                    self.mark_unread(id, &mut changed);
-                    if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
-                    {
-                        entry.pending = waits;
-                    }
-                }
+                self.written(call, now, &mut changed);
             }
             (call, Err(error)) => {
                 // Bindings may be refused because they are there already (A18).
@@ -350,6 +376,50 @@ impl Snapshot {
             (_, Ok(_)) => {}
         }
         changed
+    }
+
+    fn record_pending(&mut self, id: &ContactId, page: u32, targets: &[Target], now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            let earlier = entry.pending.take().filter(|_| page > 1);
+            let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
+            let mut targets: Vec<_> = earlier.into_iter().chain(targets.iter().cloned()).collect();
+            self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
+            if let Some(dropped) = self.dropped.get(id) {
+                targets.retain(|target| !dropped.targets.contains(target));
+            }
+            entry.pending = Some(Pending { targets, at: now });
+        }
+    }
+
+    /// A contact was changed: it must be read, and what waits must be asked for if that may differ.
+    fn written(&mut self, call: &Call, now: Timestamp, changed: &mut Changed) {
+        let Some(id) = call.contact_id() else { return };
+        self.note_dropped(id, call, now);
+        let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
+        self.mark_unread(id, changed);
+        if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels()) {
+            entry.pending = waits;
+        }
+    }
+
+    /// The owner of a value was asked: a look that lacked it is outdated.
+    fn asked(&mut self, id: &ContactId, target: &Target, changed: &mut Changed) {
+        if let Some(entry) = self.entries.get_mut(id)
+            && entry.pending.take_if(|look| !look.targets.contains(target)).is_some()
+        {
+            changed.ids.insert(id.clone());
+        }
+    }
+
+    /// What was taken back waits no longer, until it is written again.
+    fn note_dropped(&mut self, id: &ContactId, call: &Call, now: Timestamp) {
+        if let Call::CancelMessageContactUpdate { email, phone, .. } = call {
+            let email = email.clone().map(Target::Email);
+            let targets = email.into_iter().chain(phone.clone().map(Target::Phone)).collect();
+            self.dropped.insert(id.clone(), Pending { targets, at: now });
+        } else if call.sets_channels() {
+            self.dropped.remove(id);
+        }
     }
 
     fn record_page(&mut self, page: u32, contacts: &Page<ObservedContact>, changed: &mut Changed) {
@@ -391,7 +461,14 @@ impl Snapshot {
         changed.everything |= self.lists.last.is_none();
         self.lists = Lists { last: Some(begun_at), before: self.lists.last };
         if let Some(before) = self.lists.before {
-            self.gone.retain(|_, at| *at >= before);
+            self.gone.retain(|_, absence| absence.at >= before);
+        }
+        // It would have come back if a page had shown it.
+        for (id, absence) in &mut self.gone {
+            if !absence.confirmed && begun_at >= absence.at {
+                absence.confirmed = true;
+                changed.ids.insert(id.clone());
+            }
         }
     }
 
@@ -400,6 +477,7 @@ impl Snapshot {
         let id = contact.id.clone();
         self.touch(&id);
         self.gone.remove(&id);
+        self.added.remove(&id);
         let read_at = match shown {
             Shown::Alone { at } => Some(at),
             Shown::Listed { .. } => None,
@@ -437,6 +515,8 @@ impl Snapshot {
         }
         changed.ids.insert(id.clone());
         entry.contact = Arc::new(contact.clone());
+        // Who wants the name may take the contact over now.
+        changed.names.insert(contact.name.folded());
         if before.name != contact.name {
             self.unindex(&id, &before.name, changed);
             self.index(&id, &contact.name, changed);
@@ -551,7 +631,7 @@ mod tests {
     fn pending(snapshot: &Snapshot) -> Option<Vec<Target>> {
         match snapshot.sight(&contact(1).id) {
             Sight::Known(entry) => entry.pending.map(|pending| pending.targets),
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         }
     }
 
@@ -571,7 +651,7 @@ mod tests {
         };
         let call = Call::GetMessageContact(contact(2).id);
         let changed = snapshot.record(&call, &Err(error), at(11));
-        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone);
+        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone { confirmed: true });
         assert_eq!(changed.ids, BTreeSet::from([contact(2).id]));
     }
 

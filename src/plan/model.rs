@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks,
+    Step, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -25,8 +25,9 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MemberId,
     MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
-use crate::domain::snapshot::{Changed, Snapshot};
+use crate::domain::snapshot::{Changed, Sight, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::{ChannelState, Verification, VerificationPolicy};
 
@@ -156,6 +157,8 @@ enum Event {
         object: usize,
         retain: bool,
     },
+    /// The directory allows so much from now on.
+    Manage(Management),
     StrangerAdds {
         name: usize,
         alike: bool,
@@ -219,6 +222,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => apply,
         2 => (0..OBJECTS, prop::bool::weighted(0.2))
             .prop_map(|(object, retain)| Event::Delete { object, retain }),
+        1 => prop::sample::select(vec![
+            Management::Full,
+            Management::Full,
+            Management::NoDelete,
+            Management::ReportOnly,
+        ])
+        .prop_map(Event::Manage),
         2 => (0..NAMES.len(), any::<bool>())
             .prop_map(|(name, alike)| Event::StrangerAdds { name, alike }),
         1 => (0..8_usize).prop_map(Event::StrangerDeletes),
@@ -615,6 +625,7 @@ struct Memory {
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
     setbacks: Setbacks,
+    definition: Definition,
     attempts: Attempts,
     recheck_at: Option<Timestamp>,
     dirty: bool,
@@ -639,6 +650,7 @@ struct World {
     /// Calls for objects, lists included that an object asked for.
     calls: u32,
     directory: DirectoryId,
+    management: Management,
     key: HashKey,
 }
 
@@ -677,6 +689,7 @@ impl World {
             crash_at_status: None,
             calls: 0,
             directory: DirectoryId::from("rd-direct"),
+            management: Management::Full,
             key: HashKey::new([1; HashKey::BYTES]),
         };
         world.crash();
@@ -706,13 +719,19 @@ impl World {
     }
 
     fn wake(&mut self, changed: &Changed) {
+        // Whoever wants the name of a contact that nobody holds waits for it to be as wanted.
+        let named = changed.ids.iter().filter_map(|id| match self.snapshot.sight(id) {
+            Sight::Known(entry) => Some(entry.contact.name.folded()),
+            Sight::Unlisted | Sight::Gone { .. } => None,
+        });
+        let all: BTreeSet<_> = named.chain(changed.names.iter().cloned()).collect();
         for (object, memory) in self.objects.iter().zip(&mut self.memory) {
             let Some(object) = object else { continue };
             let desired = object.desired();
             let name = name_in_question(&object.stored, &desired);
             let concerns = changed.everything
                 || object.stored.contact_id.as_ref().is_some_and(|id| changed.ids.contains(id))
-                || name.is_some_and(|name| changed.names.contains(&name.folded()));
+                || name.is_some_and(|name| all.contains(&name.folded()));
             memory.dirty |= concerns;
         }
     }
@@ -777,7 +796,9 @@ impl World {
                     (Some(_), None) => true,
                     (None, Some(_)) => false,
                     (None, None) => {
-                        let may_act = other.deleting.is_none() && other.spec.mode == Mode::Enforce;
+                        let may_act = other.deleting.is_none()
+                            && other.spec.mode == Mode::Enforce
+                            && self.management != Management::ReportOnly;
                         first && may_act && other.stored.contact_id.is_none()
                     }
                 }
@@ -816,6 +837,8 @@ impl World {
             settled_generation: object.settled_generation,
             finalizer: object.finalizer,
             desired: object.desired(),
+            management: self.management,
+            definition: memory.definition,
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
@@ -904,6 +927,10 @@ impl World {
                 }
             }
             Some(Step::ReleaseFinalizer) => self.release(index),
+            Some(Step::AskDefinition) => {
+                self.memory[index].in_hand = Some(record);
+                self.memory[index].definition = Definition::Stands { at: self.now };
+            }
             Some(Step::Relist) => {
                 self.calls += 1;
                 self.memory[index].in_hand = Some(record);
@@ -928,9 +955,9 @@ impl World {
 
     fn release(&mut self, index: usize) {
         self.memory[index] = Memory::default();
-        if let Some(object) = self.objects[index].take()
-            && let Some((_, Removal::Retain)) = object.deleting
-        {
+        let Some(object) = self.objects[index].take() else { return };
+        let retained = matches!(object.deleting, Some((_, Removal::Retain)));
+        if retained || self.management != Management::Full {
             self.let_go.insert(object.uid);
         }
         self.wake_all();
@@ -1008,7 +1035,7 @@ impl World {
         } else {
             memory.setbacks.note(call.action(), error, object.generation, self.now);
         }
-        memory.in_hand = Some(record_after(before, planned, call, error));
+        memory.in_hand = Some(record_after(before, planned, call, error, self.now));
         Ok(Turn::Goes)
     }
 
@@ -1060,8 +1087,14 @@ impl World {
         Ok(())
     }
 
-    /// No write touches a contact that the object does not hold.
+    /// No write touches a contact that the object does not hold, or is more than may be done.
     fn check_call(&self, index: usize, call: &Call) -> Checked {
+        let allowed = match self.management {
+            Management::Full => true,
+            Management::NoDelete => !matches!(call, Call::DeleteMessageContact { .. }),
+            Management::ReportOnly => call.action().is_read(),
+        };
+        prop_assert!(allowed, "{} under {:?}", call.action(), self.management);
         let (Some(object), Some(id)) = (&self.objects[index], call.contact_id()) else {
             return Ok(());
         };
@@ -1126,6 +1159,10 @@ impl World {
                 self.apply(*object, spec);
             }
             Event::Delete { object, retain } => self.delete(*object, *retain),
+            Event::Manage(management) => {
+                self.management = *management;
+                self.wake_all();
+            }
             Event::StrangerAdds { name, alike } => {
                 if !self.cloud.taken(NAMES[*name], None) && !self.cloud.is_late(NAMES[*name]) {
                     let email = if *alike { EMAILS[0] } else { "stranger@example.com" };
@@ -1252,6 +1289,10 @@ impl World {
     fn quiet(&mut self, time: SignedDuration) -> Checked {
         self.fault = None;
         self.crash_at_status = None;
+        if self.management != Management::Full {
+            self.management = Management::Full;
+            self.wake_all();
+        }
         let end = self.now + time;
         let mut next_poll = self.now;
         let mut passes = 0;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod dice;
 mod gate;
 mod many;
 mod privacy;
@@ -15,6 +16,7 @@ mod stand;
 mod adoption;
 mod bad_input;
 mod bindings;
+mod browser;
 mod busy;
 mod canary;
 mod crashes;
@@ -22,6 +24,9 @@ mod create;
 mod credentials;
 mod definition_deleted;
 mod delete;
+mod deletion_table;
+mod directory;
+mod directory_deleted;
 mod drift;
 mod drift_contested;
 mod endpoints;
@@ -29,12 +34,17 @@ mod gone;
 mod hostile;
 mod killed;
 mod lost_answers;
+mod management;
+mod matrix;
+mod moving;
 mod name_taken;
+mod namespace_deleted;
 mod not_green_early;
 mod relists;
 mod report_only;
 mod requested_at;
 mod rest;
+mod rights;
 mod same_name;
 mod secrets;
 mod server_errors;
@@ -48,4 +58,5 @@ mod validate;
 mod verification;
 
 mod architecture;
+mod assumptions;
 mod generated;
