@@ -14,14 +14,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::report::{Interrupted, within};
+use super::secrets::{Places, Secrets, Wish};
 use super::triggers::Waker;
+use crate::api::parse::ContactProblem;
+use crate::api::values::Values;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
 use crate::directory::{Credentials, Directory, Registry, Roots};
 use crate::domain::access::AccessKeys;
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DirectoryId, Mode, ObservedContact, Recorded, Removal, Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
@@ -54,6 +57,7 @@ pub struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) secrets: Secrets,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -95,6 +99,8 @@ pub(super) struct Memory {
     pub(super) add: Option<(String, Timestamp, AddFate)>,
     /// The last call for the object, if it failed.
     pub(super) setback: Option<Setback>,
+    /// A value from a Secret has changed, and the contact was not in sync since: as an edit.
+    pub(super) revalued: bool,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
     /// Told when the object changes while its pass waits for something else.
@@ -124,6 +130,8 @@ pub(super) struct Judgement {
     pub(super) blocked: bool,
     /// The directory is being read for the first time since the operator started.
     pub(super) settling: bool,
+    /// A value from a Secret is being read; nothing can be said before.
+    pub(super) unread: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
@@ -174,6 +182,7 @@ impl World {
         let concerned = self.claims_mut().remove(uid);
         self.nudge(uid);
         self.memory().remove(uid);
+        self.secrets.forget(uid);
         concerned
     }
 
@@ -183,6 +192,57 @@ impl World {
         let waiting = Some(Arc::clone(&changed));
         self.remember(uid, |memory| memory.waiting = waiting);
         changed
+    }
+
+    /// Notes which Secrets an object takes values from, so that they are read; the object is woken
+    /// when they are. `asked` is a text that asks for a reconcile, if it is a new one.
+    ///
+    /// Nothing is read for an object that would not be followed anyhow: a Secret of a namespace that
+    /// no directory admits is nobody's business.
+    pub(super) fn declare_values(
+        &self,
+        key: &Contact,
+        object: &MessageContact,
+        asked: Option<&str>,
+    ) {
+        let uid = uid_of(object);
+        let namespace = object.namespace().unwrap_or_default();
+        let needs = self.is_admitted(object)
+            && object.metadata.deletion_timestamp.is_none()
+            && object.spec.suspend != Some(true)
+            && parse::contact(&object.spec, &Values::default()) == Err(ContactProblem::Unread);
+        if !needs {
+            return self.secrets.forget(&uid);
+        }
+        let generation = object.metadata.generation;
+        let settled = object.status.as_ref().map(settled_generation);
+        let wish = Wish {
+            object: key.clone(),
+            places: Places::of(&namespace, &object.spec),
+            generation,
+            asked: asked.map(str::to_owned),
+            awaited: asked.is_some() || settled != generation,
+        };
+        self.secrets.declare(&uid, wish, self.clock.now());
+        // A pass may come to its end after its object.
+        if !self.claims().knows(&uid) {
+            self.secrets.forget(&uid);
+        }
+    }
+
+    /// What is known of the values that an object takes from Secrets.
+    fn values(&self, object: &MessageContact, uid: &Uid) -> Values {
+        let namespace = object.namespace().unwrap_or_default();
+        self.secrets.values(uid, &Places::of(&namespace, &object.spec))
+    }
+
+    /// A value from a Secret is another one: what failed with the old one does not count.
+    pub(super) fn values_changed(&self, uid: &Uid) {
+        self.remember(uid, |memory| {
+            memory.setback = None;
+            memory.revalued = true;
+        });
+        self.nudge(uid);
     }
 
     /// A pass that waits looks again.
@@ -265,7 +325,13 @@ impl World {
         let uid = uid_of(&object);
         let status = object.status.clone().unwrap_or_default();
         let stored = parse::recorded(&status);
-        let recorded = carried.cloned().unwrap_or_else(|| stored.clone());
+        let mut recorded = carried.cloned().unwrap_or_else(|| stored.clone());
+        let places = Places::of(&object.namespace().unwrap_or_default(), &object.spec);
+        if places != Places::default() {
+            // It names the generation that was refused, and the Secret may have changed since. What
+            // this process has tried itself stands as a setback.
+            recorded.last_error = None;
+        }
         let directory_name = parse::directory_name(&object.spec).to_owned();
         let directory_object = self.directories.get(&ObjectRef::new(&directory_name));
         let directory_spec = directory_object
@@ -273,8 +339,9 @@ impl World {
             .map(|object| parse::directory(&object.spec, &self.environment.allow_list));
         let memory = self.remembered(&uid);
 
-        let wanted = parse::contact(&object.spec);
-        let desired = match (&object.metadata.deletion_timestamp, &wanted) {
+        let wanted = parse::contact(&object.spec, &self.secrets.values(&uid, &places));
+        let mut unread = false;
+        let mut desired = match (&object.metadata.deletion_timestamp, &wanted) {
             (Some(since), _) if memory.let_go => {
                 Desired::Absent { removal: Removal::Retain, since: since.0 }
             }
@@ -282,18 +349,20 @@ impl World {
                 Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
             }
             (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
-            (None, Err(problem)) => {
+            (None, Err(ContactProblem::Invalid(problem))) => {
                 Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
             }
-            (None, Ok(wanted)) => {
-                let namespace = object.namespace().unwrap_or_default();
-                match &directory_spec {
-                    Some(Ok(spec)) if !self.admits(spec, &namespace) => {
-                        Desired::Blocked(not_admitted(&directory_name, &self.environment))
-                    }
-                    _ => Desired::Present(wanted),
-                }
+            (None, _) if self.is_outside(directory_spec.as_ref(), &object) => {
+                Desired::Blocked(not_admitted(&directory_name, &self.environment))
             }
+            (None, Err(ContactProblem::SecretNotFound(problem))) => {
+                Desired::Blocked(Finding::unmet(Reason::SecretNotFound, problem.to_string()))
+            }
+            (None, Err(problem @ ContactProblem::Unread)) => {
+                unread = true;
+                Desired::Blocked(Finding::unknown(Reason::Pending, problem.to_string()))
+            }
+            (None, Ok(wanted)) => Desired::Present(wanted),
         };
         let blocked = matches!(desired, Desired::Blocked(_));
         let name = plan::name_in_question(&recorded, &desired).cloned();
@@ -316,10 +385,14 @@ impl World {
                 add: add_fate(&recorded, &memory, self.started_at),
             }),
         };
+        if let (true, Connection::Closed(finding)) = (unread, &connection) {
+            // Whatever the value is.
+            (unread, desired) = (false, Desired::Blocked(finding.clone()));
+        }
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
-            settled_generation: settled_generation(&status),
+            settled_generation: if memory.revalued { -1 } else { settled_generation(&status) },
             finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
             desired,
             recorded: &recorded,
@@ -342,10 +415,32 @@ impl World {
             directory_name,
             blocked,
             settling,
+            unread,
             observed,
             plan,
             uid,
             object,
+        })
+    }
+
+    /// Whether the directory is there and does not admit the object's namespace.
+    fn is_outside(
+        &self,
+        directory: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
+        object: &MessageContact,
+    ) -> bool {
+        let namespace = object.namespace().unwrap_or_default();
+        matches!(directory, Some(Ok(spec)) if !self.admits(spec, &namespace))
+    }
+
+    /// Whether the object's directory is there and admits the object's namespace.
+    fn is_admitted(&self, object: &MessageContact) -> bool {
+        let name = parse::directory_name(&object.spec);
+        let directory = self.directories.get(&ObjectRef::new(name));
+        directory.is_some_and(|directory| {
+            let spec = parse::directory(&directory.spec, &self.environment.allow_list);
+            let namespace = object.namespace().unwrap_or_default();
+            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
         })
     }
 
@@ -431,18 +526,14 @@ impl World {
 
     /// Whether an object could create a contact.
     fn may_act(&self, object: &MessageContact) -> bool {
-        let name = parse::directory_name(&object.spec);
-        let directory = self.directories.get(&ObjectRef::new(name));
-        let admitted = directory.is_some_and(|directory| {
-            let spec = parse::directory(&directory.spec, &self.environment.allow_list);
-            let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
-        });
-        let enforced = parse::contact(&object.spec).is_ok_and(|wanted: DesiredContact| {
-            wanted.mode == crate::domain::contact::Mode::Enforce
-        });
-        admitted
-            && enforced
+        // What is not known yet may well be there.
+        let valid = match parse::contact(&object.spec, &self.values(object, &uid_of(object))) {
+            Ok(_) | Err(ContactProblem::Unread) => true,
+            Err(ContactProblem::Invalid(_) | ContactProblem::SecretNotFound(_)) => false,
+        };
+        self.is_admitted(object)
+            && valid
+            && parse::mode(&object.spec) == Ok(Mode::Enforce)
             && object.spec.suspend != Some(true)
             && object.metadata.deletion_timestamp.is_none()
     }

@@ -74,6 +74,10 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
             world.contact_waker.wake(key.clone());
             return Ok(Action::await_change());
         }
+        if judgement.unread {
+            // The object is woken when the value is known.
+            return store_and_rest(world, &judgement, pass).await;
+        }
         let adds = matches!(&judgement.plan.step, Some(step) if execute::is_add(step));
         if !adds {
             pass.creating = None;
@@ -102,7 +106,7 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 let again = world.clock.now().saturating_add(DEFINITION_PAUSE).ok();
                 return report_and_rest(world, key, &judgement, pass, again).await;
             }
-            Left::Closed => return report_closed(world, &judgement, pass).await,
+            Left::Closed => return store_and_rest(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
                 return Ok(Action::await_change());
@@ -162,14 +166,20 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     };
     let status = report::status_of(&object);
     let annotations = object.metadata.annotations.as_ref();
-    let Some(asked) = annotations.and_then(|all| all.get(api::REQUESTED_AT)) else { return pass };
-    if status.last_handled_reconcile_at.as_deref() == Some(parse::echo(asked)) {
+    let asked = annotations
+        .and_then(|all| all.get(api::REQUESTED_AT))
+        .filter(|asked| status.last_handled_reconcile_at.as_deref() != Some(parse::echo(asked)));
+    world.declare_values(key, &object, asked.map(String::as_str));
+    let Some(asked) = asked else { return pass };
+    let judgement = judge(world, key, None);
+    if judgement.as_ref().is_some_and(|judgement| judgement.unread) {
+        // Answered with what the Secrets hold now.
         return pass;
     }
     world.remember_if_known(&pass.uid, |memory| memory.setback = None);
     let mut recorded = parse::recorded(&status);
     // Who may not act has no say in how the directory is called.
-    let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
+    let blocked = judgement.is_none_or(|judgement| judgement.blocked);
     if !blocked && let Some(directory) = world.directory(parse::directory_name(&object.spec)) {
         directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
@@ -203,7 +213,10 @@ async fn report_and_rest(
         Written::Stored => {
             if judgement.plan.verdict.synced.status == Status::True {
                 // What failed once must not hold back a repair later.
-                world.remember_if_known(&judgement.uid, |memory| memory.setback = None);
+                world.remember_if_known(&judgement.uid, |memory| {
+                    memory.setback = None;
+                    memory.revalued = false;
+                });
             }
             world.contact_waker.wake_at(key.clone(), recheck_at);
             pass.happened.extend(Happening::trouble(judgement));
@@ -215,8 +228,8 @@ async fn report_and_rest(
     }
 }
 
-/// The directory takes no calls any more: what was done is stored, and nothing is said about it.
-async fn report_closed(
+/// Nothing can be said now: what was done is stored, and the status stays as it is otherwise.
+async fn store_and_rest(
     world: &World,
     judgement: &Judgement,
     pass: &mut Pass,

@@ -291,6 +291,7 @@ impl Happening {
                     | Reason::DriftContested
                     | Reason::NotRemovable
                     | Reason::QuotaExceeded
+                    | Reason::SecretNotFound
                     | Reason::Unauthorized
                     | Reason::Drifted
             );

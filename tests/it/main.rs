@@ -38,6 +38,7 @@ mod unreachable;
 mod untouched_spec;
 mod update;
 mod validate;
+mod values_from_secrets;
 
 mod architecture;
 mod generated;
