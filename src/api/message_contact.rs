@@ -211,9 +211,9 @@ pub struct MessageContactSpec {
     )]
     pub message_types: Vec<String>,
 
-    /// The ids the contact is bound to: the directory, folders, member accounts. Left out,
-    /// bindings are left alone; an empty list binds it to nothing. The API allows 10 today.
-    /// Not acted upon by this version. Example: `[rd-a1b2c3, "1234567890123456"]`.
+    /// The ids the contact is bound to, exactly these: the directory, folders, member accounts.
+    /// Left out, bindings are left alone; an empty list binds it to nothing. The API allows
+    /// 10 today. Example: `[rd-a1b2c3, "1234567890123456"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("items" = text(ID_CHARS_MAX)),

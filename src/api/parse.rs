@@ -9,29 +9,33 @@ use jiff::SignedDuration;
 use super::message_contact::{
     ADOPTION_POLICIES, ChannelStatus, DELETION_POLICIES, DriftStatus, EMAIL_MISSING, EMAIL_TWICE,
     MAX_SENDS, MEMBERS_ADVICE, MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec,
-    MessageContactStatus, PHONE_TWICE, READY_WHENS, RECONCILE_POLICIES, SECRET_KEY_ADVICE, SENDS,
-    SecretKeyRef, ValueFrom, Verification, VerificationStatus,
+    MessageContactStatus, PHONE_TWICE, Private, READY_WHENS, RECONCILE_POLICIES, SECRET_KEY_ADVICE,
+    SENDS, SecretKeyRef, ValueFrom, Verification, VerificationStatus,
 };
 use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
-    Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX, LABEL_KEY_ADVICE,
-    LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS, ResourceDirectorySpec, SECRET_MISSING,
-    SECRET_UNUSED, SELECTOR_WORDS_MAX, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
+    AssumeRole, Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX,
+    EXTERNAL_ID_ADVICE, LABEL_KEY_ADVICE, LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS,
+    ROLE_ARN_ADVICE, ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED, SELECTOR_WORDS_MAX,
+    SESSION_NAME_ADVICE, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
+    VerificationSends,
 };
 use super::schema::{
     DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, OBJECT_NAME_CHARS_MAX,
+    WORD_CHARS_MAX,
 };
 use super::values::{Value, Values};
-use crate::domain::access::{Endpoint, NotAllowed};
+use crate::domain::access::{Endpoint, Hidden, NotAllowed};
 use crate::domain::channel::{EmailAddress, Malformed, PhoneNumber};
 use crate::domain::contact::{
     Adoption, ContactId, ContactName, Creation, DesiredContact, Difference, DirectoryId, Field,
     LastError, LastWrite, MemberId, MessageType, Mode, ReadyWhen, Recorded, Removal, Revert, Title,
 };
 use crate::domain::directory::{
-    CredentialSource, DesiredDirectory, LabelExpression, LabelOperator, LabelSelector, Management,
-    NamespaceRule,
+    AssumedRole, CredentialSource, DesiredCredentials, DesiredDirectory, LabelExpression,
+    LabelOperator, LabelSelector, Management, NamespaceRule,
 };
+use crate::domain::ledger::{Ledger, TargetSends};
 use crate::domain::verdict::Reason;
 use crate::domain::verification::{
     self, ChannelRecord, ChannelState, Evidence, VerificationPolicy,
@@ -171,6 +175,29 @@ pub fn recorded(status: &MessageContactStatus) -> Recorded {
     }
 }
 
+/// The verification messages that the status of a directory tells of.
+#[must_use]
+pub fn ledger(status: &VerificationSends) -> Ledger {
+    let count = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+    let VerificationSends { day, count: sent, exhausted_until, recent } = status;
+    Ledger {
+        day: day.parse().ok(),
+        count: count(*sent),
+        exhausted_until: exhausted_until.as_ref().map(|time| time.0),
+        recent: recent
+            .iter()
+            .filter_map(|sends| {
+                Some(TargetSends {
+                    target: sends.target.clone(),
+                    contact: sends.contact.clone(),
+                    count: count(sends.count),
+                    last: sends.last_time.as_ref()?.0,
+                })
+            })
+            .collect(),
+    }
+}
+
 fn recorded_verification(status: &VerificationStatus) -> verification::Verification {
     let channel = |channel: &ChannelStatus| {
         Some(ChannelRecord {
@@ -217,14 +244,10 @@ pub fn wanted_name(spec: &MessageContactSpec) -> ContactName {
 /// The fields of a contact that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
-    [
-        ("spec.members", spec.members.is_some()),
-        ("spec.adoptionPolicy", spec.adoption_policy.is_some()),
-        ("spec.verification", spec.verification.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, set)| set.then_some(field))
-    .collect()
+    [("spec.adoptionPolicy", spec.adoption_policy.is_some())]
+        .into_iter()
+        .filter_map(|(field, set)| set.then_some(field))
+        .collect()
 }
 
 /// The part of an annotation's text that is echoed in status: its first 128 bytes, cut where a
@@ -324,13 +347,10 @@ pub fn directory(
 /// The fields of a directory that are set and that this version does not follow yet.
 #[must_use]
 pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
-    [
-        ("spec.allowedMembers", spec.allowed_members.is_some()),
-        ("spec.adoption", spec.adoption.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, set)| set.then_some(field))
-    .collect()
+    [("spec.adoption", spec.adoption.is_some())]
+        .into_iter()
+        .filter_map(|(field, set)| set.then_some(field))
+        .collect()
 }
 
 fn at(field: &'static str) -> impl Fn(Malformed) -> Problem {
@@ -533,27 +553,70 @@ pub fn is_origin(text: &str) -> bool {
     text.len() <= ENDPOINT_CHARS_MAX && (is_name || is_address) && port.is_none_or(is_port)
 }
 
-fn credentials(spec: Option<&Credentials>) -> Result<CredentialSource, DirectoryProblem> {
+fn credentials(spec: Option<&Credentials>) -> Result<DesiredCredentials, DirectoryProblem> {
     let Some(Credentials { source, secret_ref, assume_role }) = spec else {
-        return Ok(CredentialSource::Ambient);
+        return Ok(DesiredCredentials { source: CredentialSource::Ambient, assume_role: None });
     };
     let source = one_of("credentials.source", source.as_deref(), &SOURCES)?;
-    if assume_role.is_some() {
-        return Err(not_yet("credentials.assumeRole", "give keys that need no other role"));
-    }
-    match (source, secret_ref) {
-        (Some("Secret"), None) => Err(Problem::at("credentials.secretRef", SECRET_MISSING).into()),
+    let source = match (source, secret_ref) {
+        (Some("Secret"), None) => {
+            return Err(Problem::at("credentials.secretRef", SECRET_MISSING).into());
+        }
         (Some("Secret"), Some(secret)) if is_object_name(&secret.name) => {
-            Ok(CredentialSource::Secret { name: secret.name.clone() })
+            CredentialSource::Secret { name: secret.name.clone() }
         }
         (Some("Secret"), Some(_)) => {
-            Err(Problem::at("credentials.secretRef.name", OBJECT_NAME_ADVICE).into())
+            return Err(Problem::at("credentials.secretRef.name", OBJECT_NAME_ADVICE).into());
         }
-        (_, Some(_)) => Err(Problem::at("credentials.secretRef", SECRET_UNUSED).into()),
-        (Some("Environment"), None) => Ok(CredentialSource::Environment),
-        (None, None) => Ok(CredentialSource::Ambient),
-        (Some(_), None) => Err(not_yet("credentials.source", "write Environment or Secret")),
+        (_, Some(_)) => return Err(Problem::at("credentials.secretRef", SECRET_UNUSED).into()),
+        (Some("Environment"), None) => CredentialSource::Environment,
+        (Some("RRSA"), None) => CredentialSource::Rrsa,
+        (Some("InstanceRole"), None) => CredentialSource::InstanceRole,
+        (_, None) => CredentialSource::Ambient,
+    };
+    let assume_role = assume_role.as_ref().map(assumed_role).transpose()?;
+    Ok(DesiredCredentials { source, assume_role })
+}
+
+fn assumed_role(spec: &AssumeRole) -> Result<AssumedRole, Problem> {
+    let AssumeRole { role_arn, session_name, external_id, duration_seconds } = spec;
+    let at =
+        |field: &str, advice: &str| Problem::at(&format!("credentials.assumeRole.{field}"), advice);
+    let is_role = |arn: &str| {
+        let parts = arn.strip_prefix("acs:ram::").and_then(|rest| rest.split_once(":role/"));
+        parts.is_some_and(|(account, role)| {
+            !account.is_empty()
+                && account.bytes().all(|byte| byte.is_ascii_digit())
+                && !role.is_empty()
+                && !role.contains(' ')
+        })
+    };
+    if role_arn.chars().count() > WORD_CHARS_MAX || !is_role(role_arn) {
+        return Err(at("roleArn", ROLE_ARN_ADVICE));
     }
+    if !session_name.as_deref().is_none_or(AssumedRole::is_session_name) {
+        return Err(at("sessionName", SESSION_NAME_ADVICE));
+    }
+    let external_id = external_id.as_ref().map(Private::reveal);
+    let fits = |id: &str| AssumedRole::EXTERNAL_ID_CHARS.contains(&id.chars().count());
+    if !external_id.is_none_or(fits) {
+        return Err(at("externalId", EXTERNAL_ID_ADVICE));
+    }
+    let duration_seconds = match *duration_seconds {
+        None => None,
+        Some(given) => {
+            let seconds = u32::try_from(given).ok();
+            let fits = |seconds: &u32| AssumedRole::DURATION_SECONDS.contains(seconds);
+            let advice = "write a number from 900 to 43200";
+            Some(seconds.filter(fits).ok_or_else(|| at("durationSeconds", advice))?)
+        }
+    };
+    Ok(AssumedRole {
+        role_arn: role_arn.clone(),
+        session_name: session_name.clone(),
+        external_id: external_id.map(|id| Hidden::new(id.to_owned())),
+        duration_seconds,
+    })
 }
 
 fn not_yet(field: &str, instead: &str) -> DirectoryProblem {

@@ -16,6 +16,7 @@ use super::schema::{
     self, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX, rule, shape, text,
 };
 use crate::domain::directory::DesiredDirectory;
+use crate::domain::ledger::Ledger;
 
 /// How a resource directory is reached, and what contacts may do in it.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -113,7 +114,8 @@ pub struct ResourceDirectorySpec {
     #[schemars(extend("maxLength" = ID_CHARS_MAX))]
     pub directory_id: Option<String>,
 
-    /// Where the access keys come from. Left out: the operator's environment variables.
+    /// Where the access keys come from. Left out: the operator's environment variables with keys,
+    /// or without them the OIDC token of its service account.
     /// Example: `{source: Secret, secretRef: {name: alibaba-cloud}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
@@ -125,8 +127,8 @@ pub struct ResourceDirectorySpec {
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub namespaces: Option<NamespaceSelector>,
 
-    /// The ids that contacts may be bound to. Left out, any. Not acted upon by this version.
-    /// Example: `[fd-a1b2c3d4e5]`.
+    /// The ids that contacts may name in `members`, to the letter: a folder that stands here does
+    /// not let in the accounts in it. Left out, any. Example: `[fd-a1b2c3d4e5]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("items" = text(ID_CHARS_MAX)),
@@ -204,6 +206,14 @@ pub(super) const DIRECTORY_ID_ADVICE: &str = "write the id of the directory, suc
 pub(super) const SECRET_MISSING: &str = "write secretRef, the Secret that holds the access keys";
 /// What to write when a Secret stands beside another source.
 pub(super) const SECRET_UNUSED: &str = "write source: Secret, or leave secretRef out";
+/// What to write instead of a malformed role.
+pub(super) const ROLE_ARN_ADVICE: &str =
+    "write the ARN of the role, such as acs:ram::1234567890123456:role/contacts";
+/// What to write instead of a malformed name of a session.
+pub(super) const SESSION_NAME_ADVICE: &str =
+    "write 2 to 64 letters, digits, dots, @, underscores or hyphens";
+/// What to write instead of an external id that is too short or too long.
+pub(super) const EXTERNAL_ID_ADVICE: &str = "write 2 to 1224 characters";
 /// Shortest `pollInterval`, as a duration of CEL.
 const POLL_INTERVAL_MIN: &str = "10s";
 /// What to write when an operator lacks its values.
@@ -259,8 +269,9 @@ fn rules() -> Vec<Rule> {
 )]
 pub struct Credentials {
     /// The one place to look at: the operator's environment variables, the OIDC token of its
-    /// service account (`RRSA`), the role of the node (`InstanceRole`), or a Secret.
-    /// RRSA and `InstanceRole` are refused by this version. Example: `Secret`.
+    /// service account (`RRSA`), the role of the node (`InstanceRole`), or a Secret. Left out:
+    /// the environment's keys, or without them `RRSA`; never the role of the node.
+    /// Example: `Secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = SOURCES))]
     pub source: Option<String>,
@@ -268,7 +279,7 @@ pub struct Credentials {
     /// for temporary keys, `securityToken`. Example: `{name: alibaba-cloud}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// A role to take on with these keys. Refused by this version. Example:
+    /// A role to take on with these keys, whatever their source. Example:
     /// `{roleArn: "acs:ram::1234567890123456:role/contacts"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
@@ -300,15 +311,15 @@ pub struct SecretRef {
         shape(
             "roleArn",
             "^acs:ram::[0-9]+:role/[^ ]+$",
-            "write the ARN of the role, such as acs:ram::1234567890123456:role/contacts",
+            ROLE_ARN_ADVICE,
         ),
         shape(
             "sessionName",
             "^[A-Za-z0-9.@_-]{2,64}$",
-            "write 2 to 64 letters, digits, dots, @, underscores or hyphens",
+            SESSION_NAME_ADVICE,
         ),
         // Not `size`: the evaluator in `validate` counts bytes, the apiserver characters.
-        shape("externalId", "(?s)^..", "write 2 to 1224 characters"),
+        shape("externalId", "(?s)^..", EXTERNAL_ID_ADVICE),
     ])
 )]
 pub struct AssumeRole {
@@ -316,7 +327,9 @@ pub struct AssumeRole {
     #[serde(default)]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub role_arn: String,
-    /// The name of the session, seen in audit logs. Left out, it is the operator's own.
+    /// The name of the session, seen in audit logs. Left out, it is
+    /// `ALIBABA_CLOUD_ROLE_SESSION_NAME` of the operator's environment, or
+    /// `message-contact-operator`.
     /// Example: `message-contacts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = 64))]
@@ -501,7 +514,7 @@ pub struct VerificationSends {
     #[serde(default)]
     #[schemars(extend("maxLength" = 32))]
     pub day: String,
-    /// How many were sent. Example: `3`.
+    /// How many were sent on it. Example: `3`.
     #[serde(default)]
     pub count: i64,
     /// Until when the API sends no more. Example: `2026-01-15T16:00:00Z`.
@@ -509,11 +522,11 @@ pub struct VerificationSends {
     pub exhausted_until: Option<Time>,
     /// Who was written to. Example: `[{target: 5f2b9c, count: 1}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("maxItems" = 200), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("maxItems" = Ledger::RECENT_MAX), extend("x-kubernetes-list-type" = "atomic"))]
     pub recent: Vec<TargetSends>,
 }
 
-/// The verification messages to one target.
+/// The verification messages to one target for one contact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSends {
@@ -521,7 +534,11 @@ pub struct TargetSends {
     #[serde(default)]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub target: String,
-    /// How many were sent. Example: `1`.
+    /// A keyed hash of the contact's name. Example: `7c1a0e`.
+    #[serde(default)]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub contact: String,
+    /// How many were sent on the day of the last one. Example: `1`.
     #[serde(default)]
     pub count: i64,
     /// When the last one was sent. Example: `2026-01-15T09:30:00Z`.

@@ -11,13 +11,15 @@ use super::message_contact::{
 };
 use super::parse::echo;
 use super::resource_directory::{
-    ContactCounts, ResourceDirectoryStatus, UNMANAGED_MAX, UnmanagedContact,
+    ContactCounts, ResourceDirectoryStatus, TargetSends, UNMANAGED_MAX, UnmanagedContact,
+    VerificationSends,
 };
 use super::schema::{ID_CHARS_MAX, MESSAGE_CHARS_MAX, OBJECT_NAME_CHARS_MAX, WORD_CHARS_MAX};
 use crate::domain::call::DirectoryIdentity;
 use crate::domain::contact::{
     ContactId, ContactName, Difference, MemberId, ObservedContact, Recorded, Revert,
 };
+use crate::domain::ledger::Ledger;
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 use crate::domain::verification::{
     ChannelOutlook, ChannelRecord, Outlook, Verification, whole_second,
@@ -193,6 +195,8 @@ pub struct DirectoryFacts<'a> {
     pub contacts: Option<ContactCounts>,
     /// The contacts that no MessageContact holds, in any number; `None` keeps the previous ones.
     pub unmanaged: Option<&'a [(ContactId, ContactName)]>,
+    /// The verification messages of the directory; `None` keeps what was written down before.
+    pub ledger: Option<&'a Ledger>,
     /// Whether the directory answers.
     pub ready: &'a Finding,
     /// Whether the API asked to slow down; `None` while it never did.
@@ -214,6 +218,7 @@ pub fn directory(
         identity,
         contacts,
         unmanaged,
+        ledger,
         ready,
         throttled,
         handled_requested_at,
@@ -257,9 +262,30 @@ pub fn directory(
                 })
                 .collect(),
         },
-        verification_sends: previous.verification_sends.clone(),
+        verification_sends: ledger.map_or_else(|| previous.verification_sends.clone(), sends),
         conditions,
     }
+}
+
+/// The verification messages of a directory; left out while nothing was sent.
+#[must_use]
+pub fn sends(ledger: &Ledger) -> Option<VerificationSends> {
+    let Ledger { day, count, exhausted_until, recent } = ledger;
+    let time = |at: Timestamp| Time(whole_second(at));
+    (*ledger != Ledger::default()).then(|| VerificationSends {
+        day: day.map(|day| day.to_string()).unwrap_or_default(),
+        count: (*count).into(),
+        exhausted_until: exhausted_until.map(time),
+        recent: recent
+            .iter()
+            .map(|sends| TargetSends {
+                target: cut(&sends.target, WORD_CHARS_MAX),
+                contact: cut(&sends.contact, WORD_CHARS_MAX),
+                count: sends.count.into(),
+                last_time: Some(time(sends.last)),
+            })
+            .collect(),
+    })
 }
 
 /// kstatus' `Reconciling` or `Stalled`: present only while true.

@@ -413,7 +413,8 @@ fn directory_of(
 fn a_directory_is_parsed_with_what_absence_means() {
     let desired = directory_of(json!({})).unwrap();
     assert_eq!(desired.endpoint.as_str(), Endpoint::CHINA);
-    assert_eq!((desired.pin, desired.credentials), (None, CredentialSource::Ambient));
+    assert_eq!((desired.pin, desired.credentials.source), (None, CredentialSource::Ambient));
+    assert_eq!(desired.credentials.assume_role, None);
     assert_eq!(desired.namespaces, NamespaceRule::OwnOnly);
     assert_eq!(desired.poll_interval, SignedDuration::from_mins(5));
     assert_eq!((desired.requests_per_second, desired.suspended), (10, false));
@@ -425,8 +426,38 @@ fn a_directory_is_parsed_with_what_absence_means() {
     .unwrap();
     assert_eq!(desired.endpoint.as_str(), "http://127.0.0.1:8443");
     assert_eq!(desired.pin, Some(DirectoryId::from("rd-a1b2c3")));
-    assert_eq!(desired.credentials, CredentialSource::Secret { name: "keys".into() });
+    assert_eq!(desired.credentials.source, CredentialSource::Secret { name: "keys".into() });
     assert_eq!(desired.namespaces, NamespaceRule::Selector(LabelSelector::default()));
+}
+
+#[test]
+fn every_source_of_keys_and_a_role_on_top_of_any_are_parsed() {
+    let longest = "长".repeat(1224);
+    for (source, expected) in [
+        (None, CredentialSource::Ambient),
+        (Some("Environment"), CredentialSource::Environment),
+        (Some("RRSA"), CredentialSource::Rrsa),
+        (Some("InstanceRole"), CredentialSource::InstanceRole),
+        (Some("Secret"), CredentialSource::Secret { name: "keys".into() }),
+    ] {
+        let mut credentials = json!({ "assumeRole": { "roleArn": "acs:ram::12:role/a", "sessionName":
+            "a@b", "externalId": longest, "durationSeconds": 900 } });
+        if let Some(source) = source {
+            credentials["source"] = json!(source);
+        }
+        if source == Some("Secret") {
+            credentials["secretRef"] = json!({ "name": "keys" });
+        }
+        let parsed = directory_of(json!({ "credentials": credentials })).unwrap().credentials;
+        assert_eq!(parsed.source, expected);
+        let role = parsed.assume_role.unwrap();
+        assert_eq!(
+            (role.role_arn.as_str(), role.duration_seconds),
+            ("acs:ram::12:role/a", Some(900))
+        );
+        assert_eq!(role.session_name.as_deref(), Some("a@b"));
+        assert_eq!(role.external_id.unwrap().reveal(), longest);
+    }
 }
 
 #[test]
@@ -447,16 +478,33 @@ fn a_directory_is_refused_for_one_field() {
     assert_eq!(refused(json!({ "management": "NoDelete" })), "not yet spec.management");
     let credentials = |value: Value| refused(json!({ "credentials": value }));
     assert_eq!(credentials(json!({ "source": "Secret" })), "spec.credentials.secretRef");
-    assert_eq!(credentials(json!({ "source": "RRSA" })), "not yet spec.credentials.source");
     assert_eq!(credentials(json!({ "source": "Hat" })), "spec.credentials.source");
     assert_eq!(
         credentials(json!({ "secretRef": { "name": "keys" } })),
         "spec.credentials.secretRef"
     );
-    assert_eq!(
-        credentials(json!({ "assumeRole": { "roleArn": "acs:ram::1:role/a" } })),
-        "not yet spec.credentials.assumeRole"
-    );
+    let unused = json!({ "source": "RRSA", "secretRef": { "name": "keys" } });
+    assert_eq!(credentials(unused), "spec.credentials.secretRef");
+    let role = |field: &str, value: Value| {
+        let mut role = json!({ "roleArn": "acs:ram::1:role/a" });
+        role[field] = value;
+        let refused = credentials(json!({ "assumeRole": role }));
+        assert_eq!(refused, format!("spec.credentials.assumeRole.{field}"), "{role}");
+    };
+    for arn in
+        ["", "acs:ram::role/a", "acs:ram::1a:role/a", "acs:ram::1:role/", "acs:ram::1:role/a b"]
+    {
+        role("roleArn", json!(arn));
+    }
+    role("roleArn", json!(format!("acs:ram::1:role/{}", "a".repeat(250))));
+    role("sessionName", json!("a"));
+    role("sessionName", json!("a".repeat(65)));
+    role("sessionName", json!("a b"));
+    role("externalId", json!("a"));
+    role("externalId", json!("长".repeat(1225)));
+    for seconds in [-1, 899, 43_201, 4_294_968_196_i64] {
+        role("durationSeconds", json!(seconds));
+    }
     let expression =
         |value: Value| refused(json!({ "namespaces": { "matchExpressions": [value] } }));
     assert_eq!(
@@ -760,6 +808,7 @@ fn the_status_of_a_directory_tells_who_answers_and_what_nobody_manages() {
         .collect();
     let connected = Finding::met(Reason::Connected, "answers");
     let facts = DirectoryFacts {
+        ledger: None,
         generation: 2,
         identity: Some(&identity),
         contacts: Some(ContactCounts { observed: 70, managed: 10, unmanaged: 60, verified: 9 }),

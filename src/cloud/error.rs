@@ -1,13 +1,17 @@
 //! What kind of failure an answer is: one table of codes, then prefixes, then the HTTP status.
 //!
 //! Sources: error tables of the operations in the RPC reference of `ResourceDirectoryMaster`
-//! 2022-04-19, and the common error codes of the RPC gateway.
+//! 2022-04-19 and of Sts 2015-04-01, and the common error codes of the RPC gateway.
 
-use jiff::SignedDuration;
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderMap;
 
-use crate::domain::call::{Action, CallError, ErrorCode, FailureClass, RequestId};
+use crate::domain::call::{
+    Action, CallError, ErrorCode, FailureClass, KeyCause, KeyFailure, KeyStep, RequestId, Skew,
+};
 
+use super::transport::Answer;
 use super::wire::Private;
 
 /// What a code or a status means.
@@ -73,7 +77,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("IncompleteSignature", Refused(Credentials)),
     // The first copy of these bytes may have arrived: something on the way sent them twice.
     ("SignatureNonceUsed", NoAnswer),
-    ("InvalidTimeStamp.Expired", Refused(Clock)),
+    ("InvalidTimeStamp.Expired", Refused(Clock(Skew(None)))),
     ("InvalidTimeStamp.Format", Refused(ClientBug)),
     ("InvalidSignatureMethod", Refused(ClientBug)),
     ("InvalidAccessKeyId.NotFound", Refused(Credentials)),
@@ -124,38 +128,121 @@ const PREFIXES: &[(&str, FailureClass)] = &[
 /// Longest wait that an answer can ask for. Source: the official SDKs.
 const RETRY_AFTER_MAX: SignedDuration = SignedDuration::from_secs(120);
 
-/// What an error answer (status 400 and above) means. `body` may be anything: HTML of a proxy,
+/// What a code of the token service means that is not, or not so, in [`CODES`].
+const STS_CODES: &[(&str, KeyCause)] = &[
+    ("NoPermission", KeyCause::Forbidden),
+    ("EntityNotExist.Role", KeyCause::NoRole),
+    ("InvalidParameter.RoleArn", KeyCause::Refused),
+    ("InvalidParameter.RoleSessionName", KeyCause::Refused),
+    ("InvalidParameter.DurationSeconds", KeyCause::Refused),
+    ("InvalidParameter.PolicyGrammar", KeyCause::Refused),
+    ("InvalidParameter.PolicySize", KeyCause::Refused),
+    ("InvalidParameter.ExternalId", KeyCause::Refused),
+    ("InvalidParameter.ContentType", KeyCause::Refused),
+    // Who has the token may not take the role: its trust policy does not name the token's subject.
+    ("AuthenticationFail.NoPermission", KeyCause::Forbidden),
+    ("AuthenticationFail.OIDCToken.Expired", KeyCause::Refused),
+    ("AuthenticationFail.OIDCToken.Invalid", KeyCause::Refused),
+    ("AuthenticationFail.OIDCToken.InvalidSignature", KeyCause::Refused),
+    ("AuthenticationFail.OIDCToken.AudienceNotMatch", KeyCause::Refused),
+    ("AuthenticationFail.OIDCToken.HttpsUrlInvalid", KeyCause::Refused),
+];
+
+/// What an error answer (status 400 and above) means. The body may be anything: HTML of a proxy,
 /// cut, empty. The body's `Message` is not read: the gateway repeats addresses and phones in it.
 pub(super) fn refused(
     action: Action,
-    status: u16,
-    headers: &HeaderMap,
-    body: &[u8],
+    answer: &Answer,
     private: &Private,
+    now: Timestamp,
 ) -> CallError {
-    let Envelope { code, request_id } = Envelope::parse(body);
+    let Answer { status, headers, body } = answer;
+    let Envelope { code, request_id } = Envelope::parse(body.as_deref().unwrap_or_default());
     // The gateway's hint says throttled whatever the code is (source: the official SDKs), with two
     // exceptions: another operation in the directory says nothing of the rate, and where the answer
     // leaves open whether a write was executed, a hint does not settle it.
     let asked = header_text(headers, "x-acs-retry-after").and_then(positive);
-    let known = code.as_ref().and_then(by_code).unwrap_or_else(|| by_status(status, code.as_ref()));
+    let known =
+        code.as_ref().and_then(by_code).unwrap_or_else(|| by_status(*status, code.as_ref()));
     let meaning = match (asked, known) {
         (None, known) | (Some(_), known @ Refused(Conflict)) => known,
         (Some(_), NoAnswer) if !action.is_read() => NoAnswer,
         (Some(_), _) => Refused(Throttled),
     };
     let class = match meaning {
+        Refused(Clock(_)) => Clock(skew(headers, now)),
         Refused(class) => class,
         NoAnswer => no_answer(action),
     };
     let retry_after = asked
         .map(milliseconds)
         .or_else(|| (class == Throttled).then(|| time_left(headers)).flatten())
-        .or_else(|| header_text(headers, "retry-after").and_then(positive).map(seconds));
+        .or_else(|| standard_retry_after(headers));
+    let (code, request_id) = shown(code, request_id, private);
+    CallError { action, class, code, request_id, retry_after }
+}
+
+/// What an error answer of the token service means for the keys that were asked for. A hint that
+/// STS is too busy says nothing of the API's rate: it is no usable answer, to be asked again later.
+pub(super) fn keys_refused(
+    step: KeyStep,
+    answer: &Answer,
+    private: &Private,
+    now: Timestamp,
+) -> CallError {
+    let Answer { status, headers, body } = answer;
+    let Envelope { code, request_id } = Envelope::parse(body.as_deref().unwrap_or_default());
+    let asked = header_text(headers, "x-acs-retry-after").and_then(positive);
+    let cause = match &code {
+        _ if asked.is_some() => KeyCause::Unanswered,
+        // Not made by STS.
+        None => KeyCause::Unanswered,
+        Some(code) => match (documented_by_sts(code.as_str()), by_code(code), *status) {
+            (Some(cause), ..) => cause,
+            (None, Some(Refused(Clock(_))), _) => KeyCause::Clock(skew(headers, now)),
+            (None, Some(Refused(Permission)), _) => KeyCause::Forbidden,
+            (None, Some(Refused(Credentials | TokenExpired | InvalidInput)), _)
+            | (None, None, 400..=404) => KeyCause::Refused,
+            (None, ..) => KeyCause::Unanswered,
+        },
+    };
+    let retry_after = asked.map(milliseconds).or_else(|| standard_retry_after(headers));
+    let (code, request_id) = shown(code, request_id, private);
+    CallError { code, request_id, retry_after, ..no_keys(step, cause) }
+}
+
+/// The keys for a call could not be had. The identity is what cannot be asked for without them.
+pub(super) fn no_keys(step: KeyStep, cause: KeyCause) -> CallError {
+    bare(Action::GetResourceDirectory, FailureClass::NoKeys(KeyFailure { step, cause }))
+}
+
+/// By how much this machine's clock is ahead of the one that stamped the answer. Less than a minute
+/// is not what was refused: then the answer was stamped by somebody else.
+fn skew(headers: &HeaderMap, now: Timestamp) -> Skew {
+    let ahead = header_text(headers, "date")
+        .and_then(|date| DateTimeParser::new().parse_timestamp(date).ok())
+        .map(|date| now.duration_since(date));
+    let minutes = |ahead: SignedDuration| {
+        let half = SignedDuration::from_secs(30 * i64::from(ahead.signum()));
+        ahead.saturating_add(half).as_mins()
+    };
+    Skew(ahead.map(minutes).filter(|minutes| *minutes != 0))
+}
+
+/// The parts of an envelope that may be shown.
+fn shown(
+    code: Option<ErrorCode>,
+    request_id: Option<RequestId>,
+    private: &Private,
+) -> (Option<ErrorCode>, Option<RequestId>) {
     let code = code.filter(|code| may_be_shown(code, private));
     let request_id =
         request_id.filter(|id| is_uuid(id.as_str()) && !private.appears_in(id.as_str()));
-    CallError { action, class, code, request_id, retry_after }
+    (code, request_id)
+}
+
+fn standard_retry_after(headers: &HeaderMap) -> Option<SignedDuration> {
+    header_text(headers, "retry-after").and_then(positive).map(seconds)
 }
 
 /// The request was sent, or part of it, and no usable answer came: time-out, reset, a cut or
@@ -188,6 +275,10 @@ fn by_code(code: &ErrorCode) -> Option<Meaning> {
 
 fn documented(code: &str) -> Option<Meaning> {
     CODES.iter().find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
+}
+
+fn documented_by_sts(code: &str) -> Option<KeyCause> {
+    STS_CODES.iter().find(|(known, _)| *known == code).map(|(_, cause)| *cause)
 }
 
 /// What a status means when the code does not tell.
@@ -250,7 +341,9 @@ fn may_be_shown(code: &ErrorCode, private: &Private) -> bool {
     const DIGITS_MAX: usize = 4;
     let text = code.as_str();
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    documented(text).is_some() || (digits <= DIGITS_MAX && !private.appears_in(text))
+    documented(text).is_some()
+        || documented_by_sts(text).is_some()
+        || (digits <= DIGITS_MAX && !private.appears_in(text))
 }
 
 /// Request ids are UUIDs. The looser [`RequestId`] would let a phone number through.

@@ -1,6 +1,7 @@
 //! One client of the Resource Directory RPC API: sends one call, reads one answer.
 //!
-//! No retry, no queue, no cache: those decide, and deciding belongs to `directory` and `plan`.
+//! No call is retried, queued or cached: that would be deciding, which belongs to `directory` and
+//! `plan`. What is kept are keys, in [`credentials`], until they are about to end.
 //!
 //! **Invariant:** everything that is sent stands in the form body; the URL is the bare endpoint.
 //! **Invariant:** no error, `Debug` or trace of this module holds a URL, a body or the cloud's
@@ -10,11 +11,12 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio::time::Instant;
 
-use crate::domain::access::Endpoint;
-use crate::domain::call::{Call, CallError, ErrorCode, Reply, RequestId};
+use crate::domain::access::{AccessKeys, Endpoint};
+use crate::domain::call::{Call, CallError, ErrorCode, FailureClass, Reply, RequestId};
+use credentials::provider::Provider;
+use transport::{Answer, Limits, NoAnswer, Transport};
 
 pub use credentials::Credentials;
 
@@ -23,6 +25,8 @@ mod wire;
 mod sign;
 
 mod error;
+
+mod transport;
 
 pub mod credentials;
 
@@ -34,9 +38,8 @@ mod tests;
 /// Cheap to keep, dear to make: it holds the connection that the next call reuses.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    url: reqwest::Url,
-    credentials: Credentials,
+    transport: Transport,
+    provider: Provider,
 }
 
 /// Whose certificates are trusted.
@@ -59,17 +62,6 @@ impl Roots {
     }
 }
 
-/// Time-outs of one call; only tests choose others than [`Limits::DEFAULT`].
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    connect: Duration,
-    call: Duration,
-}
-
-impl Limits {
-    const DEFAULT: Self = Self { connect: Client::CONNECT_TIMEOUT, call: Client::CALL_TIMEOUT };
-}
-
 impl Client {
     /// Longest wait for a connection: name, TCP and TLS together. Source: the official SDKs.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,21 +70,13 @@ impl Client {
     /// it. Source: the official SDKs' read time-out.
     pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Longest body that is read; a longer one counts as unreadable. A page of 1,000 contacts
-    /// with ten members each has about half of it.
-    pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-
-    /// How long an unused connection is kept. Shorter than the idle time after which NAT gateways
-    /// drop a connection without a word, which would turn the next write into an unknown outcome.
-    const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-    const USER_AGENT: &str = concat!("message-contact-operator/", env!("CARGO_PKG_VERSION"));
+    /// The time-outs of a call; only tests choose others.
+    const LIMITS: Limits = Limits { connect: Self::CONNECT_TIMEOUT, call: Self::CALL_TIMEOUT };
 
     /// A client of that endpoint. Opens no connection.
     ///
     /// An https endpoint is reached through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and
-    /// `NO_PROXY` name: it carries a tunnel and sees only the host. An http endpoint is never
-    /// reached through a proxy, which would read addresses and phone numbers.
+    /// `NO_PROXY` name; an http endpoint never is.
     ///
     /// # Errors
     /// The endpoint is not the origin of an http or https server, or TLS could not be set up.
@@ -101,7 +85,7 @@ impl Client {
         credentials: Credentials,
         roots: Roots,
     ) -> Result<Self, BuildError> {
-        Self::with_limits(&endpoint, credentials, roots, Limits::DEFAULT)
+        Self::with_limits(&endpoint, credentials, roots, Self::LIMITS)
     }
 
     fn with_limits(
@@ -110,19 +94,18 @@ impl Client {
         roots: Roots,
         limits: Limits,
     ) -> Result<Self, BuildError> {
-        let url = origin(endpoint).ok_or(BuildError::Endpoint)?;
-        // A provider that is already installed is the same one: the program has only ring.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = builder(&url, limits).build().or_else(|error| {
-            // Over http nobody's certificate is looked at.
-            if roots == Roots::Named && url.scheme() == "https" {
-                return Err(error);
-            }
-            tracing::warn!("no usable system certificates: the compiled-in list is used");
-            with_compiled_in_roots(builder(&url, limits))?.build()
-        });
-        let http = http.map_err(|_| BuildError::Tls)?;
-        Ok(Self { http, url, credentials })
+        let transport = Transport::new(endpoint, roots, limits)?;
+        Ok(Self { transport, provider: Provider::new(credentials, roots, limits)? })
+    }
+
+    /// The keys for a call that is about to be made. Mostly they are at hand; if they must be
+    /// fetched, that takes no longer than [`Self::CALL_TIMEOUT`]. To be asked before it is decided
+    /// what to call: then the call goes out right after the decision.
+    ///
+    /// # Errors
+    /// There are none: `FailureClass::NoKeys`.
+    pub async fn keys(&self, now: Timestamp) -> Result<AccessKeys, CallError> {
+        self.provider.keys(now).await
     }
 
     /// Sends one call, once, and reads its answer. `now` is the time that is signed; the cloud
@@ -135,9 +118,14 @@ impl Client {
     /// The call did not do its work, or nobody knows: [`CallError::class`] says which.
     /// A failure before a connection stood (name, TCP, TLS, proxy) is `Unavailable` for a write
     /// too, because not a byte of the request had left.
-    pub async fn send(&self, call: &Call, now: Timestamp) -> Result<Reply, CallError> {
+    pub async fn send(
+        &self,
+        call: &Call,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<Reply, CallError> {
         let started = Instant::now();
-        let result = self.exchange(call, now).await;
+        let result = self.exchange(call, keys, now).await;
         let elapsed_ms = started.elapsed().as_millis();
         let action = call.action().as_str();
         match &result {
@@ -154,34 +142,35 @@ impl Client {
         result
     }
 
-    async fn exchange(&self, call: &Call, now: Timestamp) -> Result<Reply, CallError> {
+    /// The API did not accept these keys: if they are temporary and others can be had, they are not
+    /// given out again. Returns whether that is so.
+    pub fn refused(&self, keys: &AccessKeys, class: FailureClass) -> bool {
+        matches!(class, FailureClass::TokenExpired | FailureClass::Credentials)
+            && self.provider.forget(keys)
+    }
+
+    async fn exchange(
+        &self,
+        call: &Call,
+        keys: &AccessKeys,
+        now: Timestamp,
+    ) -> Result<Reply, CallError> {
         let action = call.action();
-        let keys = self.credentials.keys(action).await?;
         let operation = wire::encode(call);
-        let private = wire::Private::of(&operation, &keys);
+        let private = wire::Private::of(&operation, Some(keys));
         let nonce = uuid::Uuid::new_v4().to_string();
-        let form = sign::form(operation, action, &keys, &nonce, now);
-
-        let request = self
-            .http
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form);
-        // What reqwest says holds the URL: only whether it connected is taken from it.
-        let response = request.send().await.map_err(|failure| {
-            if failure.is_connect() { error::unsent(action) } else { error::unanswered(action) }
+        let form = sign::form(operation, sign::Operation::of(action), keys, &nonce, now);
+        let answer = self.transport.post(None, form).await.map_err(|failure| match failure {
+            NoAnswer::Unsent => error::unsent(action),
+            NoAnswer::Unanswered => error::unanswered(action),
         })?;
-
-        let answer = Answer::read(response).await;
         match answer {
             Answer { status: 200..=299, body: Some(body), .. } => wire::decode(action, &body)
                 .ok()
                 .filter(|reply| wire::answers(call, reply))
                 .ok_or_else(|| error::unanswered(action)),
             Answer { status: 200..=399, .. } => Err(error::unanswered(action)),
-            Answer { status, headers, body } => {
-                Err(error::refused(action, status, &headers, &body.unwrap_or_default(), &private))
-            }
+            answer => Err(error::refused(action, &answer, &private, now)),
         }
     }
 }
@@ -205,74 +194,4 @@ pub enum BuildError {
          of the operator's environment"
     )]
     Tls,
-}
-
-/// What came back. `body` is `None` when it was cut, too slow or too long.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Option<Vec<u8>>,
-}
-
-impl Answer {
-    async fn read(mut response: reqwest::Response) -> Self {
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
-        Self { status, headers, body: read_body(response).await }
-    }
-}
-
-async fn read_body(mut response: reqwest::Response) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len() + chunk.len() > Client::BODY_BYTES_MAX {
-            return None;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Some(body)
-}
-
-/// The endpoint as a URL, if it is nothing but scheme, host and port.
-fn origin(endpoint: &Endpoint) -> Option<reqwest::Url> {
-    let url = reqwest::Url::parse(endpoint.as_str()).ok()?;
-    let bare = matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    bare.then_some(url)
-}
-
-fn builder(url: &reqwest::Url, limits: Limits) -> reqwest::ClientBuilder {
-    let tls = url.scheme() == "https";
-    let builder = reqwest::Client::builder()
-        .user_agent(Client::USER_AGENT)
-        .connect_timeout(limits.connect)
-        .timeout(limits.call)
-        .pool_idle_timeout(Client::IDLE_TIMEOUT)
-        // A redirect would send keys and addresses to a place that nobody allowed.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        // Sending again is a decision: reqwest's own retry of refused streams would take it.
-        // What stays is hyper's choice of another connection when a kept one turns out closed
-        // before a byte was written to it: nothing is sent twice.
-        .retry(reqwest::retry::never())
-        .http1_only()
-        .https_only(tls);
-    if tls { builder } else { builder.no_proxy() }
-}
-
-/// # Errors
-/// A compiled-in certificate could not be read.
-fn with_compiled_in_roots(
-    builder: reqwest::ClientBuilder,
-) -> Result<reqwest::ClientBuilder, reqwest::Error> {
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| reqwest::Certificate::from_der(der))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(builder.tls_certs_only(roots))
 }

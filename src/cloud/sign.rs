@@ -12,8 +12,21 @@ use sha1::Sha1;
 use crate::domain::access::{AccessKeys, Hidden};
 use crate::domain::call::Action;
 
-/// The version of the API that this program speaks.
-const VERSION: &str = "2022-04-19";
+/// The operation that a request names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation {
+    /// Its name.
+    pub(super) action: &'static str,
+    /// The version of the API that has it.
+    pub(super) version: &'static str,
+}
+
+impl Operation {
+    /// An operation of the version of `ResourceDirectoryMaster` that this program speaks.
+    pub(super) fn of(action: Action) -> Self {
+        Self { action: action.as_str(), version: "2022-04-19" }
+    }
+}
 
 /// The signed form body of a `POST /` that makes one call: the operation's parameters and the
 /// common ones. It holds private values in clear: it goes into the request and nowhere else.
@@ -21,14 +34,14 @@ const VERSION: &str = "2022-04-19";
 /// `nonce` must be new for every attempt: the cloud refuses one that it saw in the last 15 minutes
 /// (31 by another page of the manual).
 pub(super) fn form(
-    operation: Vec<(String, String)>,
-    action: Action,
+    parameters: Vec<(String, String)>,
+    operation: Operation,
     keys: &AccessKeys,
     nonce: &str,
     now: Timestamp,
 ) -> String {
-    let mut pairs = operation;
-    pairs.extend(common(action, VERSION, keys, nonce, now));
+    let mut pairs = parameters;
+    pairs.extend(common(operation, keys, nonce, now));
     let canonical = canonical(&pairs);
     let signature = signature(&keys.secret, &string_to_sign("POST", &canonical));
     // The canonical text is a well-formed form body: what is signed is, byte by byte, what is sent.
@@ -37,16 +50,15 @@ pub(super) fn form(
 
 /// The parameters that every call has, apart from the signature.
 fn common(
-    action: Action,
-    version: &str,
+    Operation { action, version }: Operation,
     keys: &AccessKeys,
     nonce: &str,
     now: Timestamp,
 ) -> Vec<(String, String)> {
     let AccessKeys { id, secret: _, token } = keys;
-    let timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let timestamp = timestamp(now);
     let mut pairs = vec![
-        ("Action", action.as_str()),
+        ("Action", action),
         ("Version", version),
         ("Format", "JSON"),
         ("AccessKeyId", id.reveal()),
@@ -59,6 +71,11 @@ fn common(
         pairs.push(("SecurityToken", token.reveal()));
     }
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A time as a request has it: to the second, in UTC.
+pub(super) fn timestamp(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// All pairs sorted by name, byte by byte, encoded and joined.

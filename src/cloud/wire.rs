@@ -132,13 +132,19 @@ impl Private {
     /// Shorter texts stand in many words by chance: they only count as a whole word.
     const CHARS_MIN: usize = 4;
 
-    /// The private texts of what [`encode`] gave, and of the keys that sign it.
-    pub(super) fn of(operation: &[(String, String)], keys: &AccessKeys) -> Self {
-        let AccessKeys { id, secret, token } = keys;
-        let keys = [Some(id), Some(secret), token.as_ref()].into_iter().flatten();
+    /// The parameters with private texts.
+    const PARAMETERS: [&'static str; 5] =
+        ["Name", "EmailAddress", "PhoneNumber", "OIDCToken", "ExternalId"];
+
+    /// The private texts among the parameters of an operation, and of the keys that sign it.
+    pub(super) fn of(operation: &[(String, String)], keys: Option<&AccessKeys>) -> Self {
+        let keys = keys.into_iter().flat_map(|keys| {
+            let AccessKeys { id, secret, token } = keys;
+            [Some(id), Some(secret), token.as_ref()].into_iter().flatten()
+        });
         let values = operation
             .iter()
-            .filter(|(name, _)| matches!(name.as_str(), "Name" | "EmailAddress" | "PhoneNumber"))
+            .filter(|(name, _)| Self::PARAMETERS.contains(&name.as_str()))
             .flat_map(|(_, value)| {
                 // Without the domain, and without the country code.
                 let parts = value.split_once('@').map(|(user, _)| user);

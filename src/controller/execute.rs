@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
 
 use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
-use super::report::{self, Happening, Interrupted, Written};
+use super::report::{self, Asked, Counted, Happening, Interrupted, Written};
 use crate::directory::{NotListed, Outcome, Priority};
-use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, Reply};
+use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
-use crate::plan::{AddFate, Step, Urgency, next_setback, record_after};
+use crate::domain::verification::{ChannelRecord, Verification};
+use crate::plan::{AddFate, Send, Step, Unsent, Urgency, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -44,18 +47,42 @@ pub(super) fn is_add(step: &Step) -> bool {
     matches!(step, Step::Call(Call::AddMessageContact(_), _))
 }
 
-/// Whether the plan wants something remembered that must be stored before its step is taken.
+/// Whether the plan wants something remembered that must be stored before its step is taken: the
+/// identity and the intent before each call that changes something; which value a message is owed
+/// for before it is written, and that it was sent before it is sent.
 pub(super) fn must_store_first(judgement: &Judgement) -> bool {
     let Judgement { stored, plan, .. } = judgement;
-    let record = &plan.record;
+    let Some(Step::Call(call, _)) = &plan.step else { return false };
     let identity = |recorded: &Recorded| {
         (recorded.directory_id.clone(), recorded.contact_id.clone(), recorded.creation.clone())
     };
-    matches!(plan.step, Some(Step::Call(..))) && identity(stored) != identity(record)
+    let channel = |record: &Option<ChannelRecord>| {
+        record.as_ref().map(|record| {
+            let ChannelRecord { target, sends, last_sent, verified_target, .. } = record.clone();
+            (target, sends, last_sent, verified_target)
+        })
+    };
+    let owed = |recorded: &Recorded| {
+        let Verification { email, phone } = &recorded.verification;
+        (channel(email), channel(phone))
+    };
+    let concerns_channels = match call {
+        Call::UpdateMessageContact(_, changes) => {
+            changes.email.is_some() || changes.phone.is_some()
+        }
+        _ => plan.send.is_some(),
+    };
+    !call.action().is_read()
+        && (identity(stored) != identity(&plan.record)
+            || concerns_channels && owed(stored) != owed(&plan.record))
 }
 
 /// Stores identity and intent before the step that relies on them.
-pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<Left, Interrupted> {
+pub(super) async fn store_first(
+    world: &World,
+    judgement: &Judgement,
+    pass: &mut Pass,
+) -> Result<Left, Interrupted> {
     let Judgement { stored, plan, uid, .. } = judgement;
     let memory = world.remembered(uid);
     let intent = plan.record.creation.as_ref();
@@ -65,17 +92,34 @@ pub(super) async fn store_first(world: &World, judgement: &Judgement) -> Result<
         world.remember(uid, |memory| memory.add = add);
     }
     // The write that is planned was not made yet, so it is not noted yet.
-    let last_write = judgement.recorded.last_write.clone();
+    let last_write = match &plan.send {
+        Some(_) => plan.record.last_write.clone(),
+        None => judgement.recorded.last_write.clone(),
+    };
     let record = Recorded { last_write, ..plan.record.clone() };
     let generation = judgement.object.metadata.generation.unwrap_or(0);
-    let retries = memory.setback.is_some_and(|setback| setback.generation == generation);
+    let action = match &plan.step {
+        Some(Step::Call(call, _)) => Some(call.action()),
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist) | None => None,
+    };
+    let setback = action.and_then(|action| memory.setbacks.of(action));
+    let retries = setback.is_some_and(|setback| setback.generation == generation);
+    // That a list is fresh is said with what it shows.
+    let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
     let written = if retries {
         // What failed before stands until this try has ended, or every retry would be news.
-        report::record(world, judgement, &record).await?
+        report::record(world, judgement, &record, &asked).await?
     } else {
-        report::contact(world, judgement, &record, None).await?
+        report::contact(world, judgement, &record, &asked).await?
     };
-    if !matches!(written, Written::Stored) {
+    if matches!(written, Written::Stored) {
+        if let Some(Send { target, contact: _, at }) = plan.send.clone() {
+            let unsent = Some(Unsent { target, at });
+            world.remember(uid, |memory| (memory.unsent, memory.counted) = (unsent, false));
+        }
+        // What the status remembers now is what the rest of the pass is made from.
+        pass.carried = None;
+    } else {
         world.remember_if_known(uid, |known| known.add = memory.add);
     }
     Ok(written.into())
@@ -110,9 +154,35 @@ pub(super) async fn step(
             }
         }
         Step::Call(planned, urgency) => {
+            if let Some(send) = &judgement.plan.send
+                && !world.remembered(&judgement.uid).counted
+            {
+                match report::count_send(world, judgement, send).await? {
+                    Counted::Written => {
+                        world.remember(&judgement.uid, |memory| memory.counted = true);
+                    }
+                    Counted::Refused => {
+                        let error = not_sent(planned.action());
+                        return Ok(after(
+                            world,
+                            judgement,
+                            pass,
+                            planned,
+                            Outcome::Done(Err(error)),
+                        ));
+                    }
+                    Counted::Gone => return Ok(Left::Closed),
+                }
+            }
             Ok(call(world, key, judgement, pass, planned, *urgency).await)
         }
     }
+}
+
+/// The directory has no message left: as if the API had said so.
+fn not_sent(action: Action) -> CallError {
+    let class = FailureClass::SendsExhausted;
+    CallError { action, class, code: None, request_id: None, retry_after: None }
 }
 
 async fn call(
@@ -172,10 +242,15 @@ async fn send(
         let (world, key, planned) = (Arc::clone(world), key.clone(), planned.clone());
         let (uid, carried) = (pass.uid.clone(), pass.carried.clone());
         let is_add = matches!(planned, Call::AddMessageContact(_));
+        let unsent =
+            judgement.plan.send.clone().map(|send| Unsent { target: send.target, at: send.at });
         move |snapshot: &Snapshot, now: Timestamp| {
             if is_add {
                 // Asked again only after a clear refusal of the call before.
                 set_add_fate(&world, &uid, AddFate::NotMade);
+            }
+            if unsent.is_some() {
+                world.remember_if_known(&uid, |memory| memory.unsent.clone_from(&unsent));
             }
             let judgement = world.judge(&key, carried.as_ref(), Some(snapshot), now)?;
             let unchanged = judgement.uid == uid
@@ -183,6 +258,10 @@ async fn send(
                 && matches!(&judgement.plan.step, Some(Step::Call(call, _)) if *call == planned);
             if unchanged && is_add {
                 set_add_fate(&world, &uid, AddFate::Unanswered { since: now });
+            }
+            if unchanged && unsent.is_some() {
+                // From here on it counts as sent.
+                world.remember_if_known(&uid, |memory| memory.unsent = None);
             }
             unchanged.then(|| planned.clone())
         }
@@ -216,7 +295,14 @@ fn after(
         Outcome::Closed => return Left::Closed,
     };
     let error = result.as_ref().err();
-    note_setback(world, judgement, call.action(), error);
+    match (&judgement.plan.send, error) {
+        (Some(send), Some(error)) => after_unsent(world, judgement, send, error),
+        (Some(_) | None, _) if call.members().is_some() => {
+            let attempts = judgement.plan.attempts.after(call, error, world.clock.now());
+            world.remember(&judgement.uid, |memory| memory.attempts = attempts);
+        }
+        (Some(_) | None, _) => note_setback(world, judgement, call.action(), error),
+    }
     if error.is_some_and(|error| error.class.not_executed())
         && matches!(call, Call::AddMessageContact(_))
     {
@@ -225,8 +311,37 @@ fn after(
     if let Ok(reply) = &result {
         pass.happened.extend(happening(call, reply));
     }
-    pass.carried = Some(record_after(&judgement.recorded, judgement.plan.record.clone(), error));
+    let planned = judgement.plan.record.clone();
+    pass.carried = Some(record_after(&judgement.recorded, planned, call, error));
     Left::LookAgain
+}
+
+/// A message was not sent, or nobody knows.
+fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallError) {
+    let Send { target, contact, at } = send;
+    let now = world.clock.now();
+    let change_ledger = |change: &dyn Fn(&Ledger) -> Ledger| {
+        if let Some(directory) = &judgement.plan.record.directory_id {
+            world.ledgers.change(directory, change);
+            world.directory_waker.wake(ObjectRef::new(&judgement.directory_name));
+        }
+    };
+    match error.class {
+        FailureClass::NothingPending => {
+            change_ledger(&|ledger| ledger.taken_back(target, contact));
+        }
+        FailureClass::SendsExhausted if error.code.is_none() => {}
+        FailureClass::SendsExhausted => {
+            change_ledger(&|ledger| ledger.taken_back(target, contact).exhausted(now));
+        }
+        FailureClass::OutcomeUnknown => {}
+        _ => {
+            // It is still to be sent, and stands in the books already.
+            let unsent = Some(Unsent { target: target.clone(), at: *at });
+            world.remember_if_known(&judgement.uid, |memory| memory.unsent = unsent);
+            note_setback(world, judgement, error.action, Some(error));
+        }
+    }
 }
 
 /// Remembers that a call failed, or that one of that operation worked.
@@ -234,7 +349,7 @@ fn note_setback(world: &World, judgement: &Judgement, action: Action, error: Opt
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let now = world.clock.now();
     let note = |memory: &mut super::gather::Memory| {
-        memory.setback = next_setback(memory.setback.as_ref(), action, error, generation, now);
+        memory.setbacks.note(action, error, generation, now);
     };
     match error {
         Some(_) => world.remember(&judgement.uid, note),
@@ -261,6 +376,26 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
         (Call::UpdateMessageContact(_, changes), _) => {
             let note = format!("changed in the directory: {}", fields(changes).join(", "));
             Some(Happening::done("Updated", "UpdateMessageContact", note))
+        }
+        (Call::SendEmailVerificationForMessageContact(..), _) => {
+            let note = "a verification message was sent to the mailbox".to_owned();
+            Some(Happening::done("VerificationSent", "SendEmailVerification", note))
+        }
+        (Call::SendPhoneVerificationForMessageContact(..), _) => {
+            let note = "a verification message was sent to the phone".to_owned();
+            Some(Happening::done("VerificationSent", "SendPhoneVerification", note))
+        }
+        (Call::CancelMessageContactUpdate { .. }, _) => {
+            let note = "a change that was not confirmed was taken back".to_owned();
+            Some(Happening::done("Cancelled", "CancelMessageContactUpdate", note))
+        }
+        (Call::AssociateMembers(_, ids), _) => {
+            let note = format!("bound in the directory to {} members", ids.len());
+            Some(Happening::done("Bound", "AssociateMembers", note))
+        }
+        (Call::DisassociateMembers(_, ids), _) => {
+            let note = format!("unbound in the directory from {} members", ids.len());
+            Some(Happening::done("Unbound", "DisassociateMembers", note))
         }
         (Call::DeleteMessageContact { .. }, Reply::Deletion(DeletionState::Deleted)) => {
             let note = "the contact was deleted from the directory".to_owned();

@@ -13,6 +13,7 @@ use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
+use super::ledgers::Ledgers;
 use super::report::{Interrupted, within};
 use super::secrets::{Places, Secrets, Wish};
 use super::triggers::Waker;
@@ -21,17 +22,18 @@ use crate::api::values::Values;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
-use crate::directory::{Credentials, Directory, Registry, Roots};
-use crate::domain::access::AccessKeys;
+use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
-    ContactName, DirectoryId, Mode, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DesiredContact, DirectoryId, MemberId, Mode, ObservedContact, Recorded, Removal,
+    Uid,
 };
 use crate::domain::directory::{DesiredDirectory, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, View,
+    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
+    View,
 };
 
 /// Everything that the controllers share.
@@ -58,6 +60,7 @@ pub struct World {
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
     pub(super) secrets: Secrets,
+    pub(super) ledgers: Ledgers,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -69,8 +72,8 @@ pub struct Environment {
     pub namespace: String,
     /// Endpoints that may be used beside the built-in ones, each an exact origin.
     pub allow_list: Vec<String>,
-    /// The keys in the environment: none, some, or why they are not usable.
-    pub keys: Result<Option<AccessKeys>, String>,
+    /// What it says about access keys.
+    pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
 }
@@ -84,7 +87,7 @@ impl Environment {
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
-        let keys = Credentials::from_environment(lookup).map_err(|problem| problem.to_string());
+        let keys = Ambient::read(lookup, &allow_list);
         Self { namespace, allow_list, keys, roots }
     }
 }
@@ -97,8 +100,14 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
-    /// The last call for the object, if it failed.
-    pub(super) setback: Option<Setback>,
+    /// A message that was written down in the status and is still to be sent.
+    pub(super) unsent: Option<Unsent>,
+    /// It is counted in the ledger of the directory, too.
+    pub(super) counted: bool,
+    /// The last calls for the object that failed; those for bindings aside.
+    pub(super) setbacks: Setbacks,
+    /// What is known of the calls for its bindings.
+    pub(super) attempts: Attempts,
     /// A value from a Secret has changed, and the contact was not in sync since: as an edit.
     pub(super) revalued: bool,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
@@ -107,6 +116,14 @@ pub(super) struct Memory {
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+}
+
+impl Memory {
+    /// What failed before may be tried again at once.
+    pub(super) fn forget_failures(&mut self) {
+        self.setbacks = Setbacks::default();
+        self.attempts = Attempts::default();
+    }
 }
 
 /// How many intents to create may be open in one directory at once: enough for the next one to be
@@ -207,7 +224,8 @@ impl World {
     ) {
         let uid = uid_of(object);
         let namespace = object.namespace().unwrap_or_default();
-        let needs = self.is_admitted(object)
+        let directory = self.directory_of(object);
+        let needs = matches!(&directory, Some(Ok(spec)) if self.admits(spec, &namespace))
             && object.metadata.deletion_timestamp.is_none()
             && object.spec.suspend != Some(true)
             && parse::contact(&object.spec, &Values::default()) == Err(ContactProblem::Unread);
@@ -239,7 +257,7 @@ impl World {
     /// A value from a Secret is another one: what failed with the old one does not count.
     pub(super) fn values_changed(&self, uid: &Uid) {
         self.remember(uid, |memory| {
-            memory.setback = None;
+            memory.setbacks.settle();
             memory.revalued = true;
         });
         self.nudge(uid);
@@ -280,7 +298,7 @@ impl World {
     pub(super) fn forget_setbacks(&self, objects: &[Contact]) {
         let uids = objects.iter().filter_map(|key| Some(uid_of(self.contacts.get(key)?.as_ref())));
         for uid in uids.collect::<Vec<_>>() {
-            self.remember_if_known(&uid, |memory| memory.setback = None);
+            self.remember_if_known(&uid, Memory::forget_failures);
         }
     }
 
@@ -340,34 +358,17 @@ impl World {
         let memory = self.remembered(&uid);
 
         let wanted = parse::contact(&object.spec, &self.secrets.values(&uid, &places));
-        let mut unread = false;
-        let mut desired = match (&object.metadata.deletion_timestamp, &wanted) {
-            (Some(since), _) if memory.let_go => {
-                Desired::Absent { removal: Removal::Retain, since: since.0 }
-            }
-            (Some(since), _) => {
-                Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
-            }
-            (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
-            (None, Err(ContactProblem::Invalid(problem))) => {
-                Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
-            }
-            (None, _) if self.is_outside(directory_spec.as_ref(), &object) => {
-                Desired::Blocked(not_admitted(&directory_name, &self.environment))
-            }
-            (None, Err(ContactProblem::SecretNotFound(problem))) => {
-                Desired::Blocked(Finding::unmet(Reason::SecretNotFound, problem.to_string()))
-            }
-            (None, Err(problem @ ContactProblem::Unread)) => {
-                unread = true;
-                Desired::Blocked(Finding::unknown(Reason::Pending, problem.to_string()))
-            }
-            (None, Ok(wanted)) => Desired::Present(wanted),
-        };
+        let desired =
+            self.desired(&object, &wanted, directory_spec.as_ref(), &directory_name, memory.let_go);
+        let mut unread = desired.is_none();
+        let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
+        let identity = snapshot.and_then(Snapshot::identity);
+        let ledger =
+            identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
         let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
@@ -383,6 +384,7 @@ impl World {
                     .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
                 add: add_fate(&recorded, &memory, self.started_at),
+                ledger: &ledger,
             }),
         };
         if let (true, Connection::Closed(finding)) = (unread, &connection) {
@@ -397,7 +399,9 @@ impl World {
             desired,
             recorded: &recorded,
             connection,
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
+            unsent: memory.unsent.as_ref(),
+            attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };
         let mut plan = plan::plan(&input, now);
@@ -423,25 +427,50 @@ impl World {
         })
     }
 
-    /// Whether the directory is there and does not admit the object's namespace.
-    fn is_outside(
+    /// What is wanted of the object; `None` while a value from a Secret is not known.
+    fn desired<'a>(
         &self,
-        directory: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
         object: &MessageContact,
-    ) -> bool {
+        wanted: &'a Result<DesiredContact, ContactProblem>,
+        directory: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
+        directory_name: &str,
+        let_go: bool,
+    ) -> Option<Desired<'a>> {
         let namespace = object.namespace().unwrap_or_default();
-        matches!(directory, Some(Ok(spec)) if !self.admits(spec, &namespace))
+        let directory = directory.and_then(|directory| directory.as_ref().ok());
+        Some(match (&object.metadata.deletion_timestamp, wanted) {
+            (Some(since), _) if let_go => {
+                Desired::Absent { removal: Removal::Retain, since: since.0 }
+            }
+            (Some(since), _) => {
+                Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
+            }
+            (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
+            (None, Err(ContactProblem::Invalid(problem))) => {
+                Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
+            }
+            (None, _) if directory.is_some_and(|spec| !self.admits(spec, &namespace)) => {
+                Desired::Blocked(not_admitted(directory_name, &self.environment))
+            }
+            (None, Err(ContactProblem::SecretNotFound(problem))) => {
+                Desired::Blocked(Finding::unmet(Reason::SecretNotFound, problem.to_string()))
+            }
+            (None, Err(ContactProblem::Unread)) => return None,
+            (None, Ok(wanted)) => match directory.and_then(|spec| not_allowed(spec, wanted)) {
+                Some(ids) => Desired::Blocked(member_not_allowed(directory_name, &ids)),
+                None => Desired::Present(wanted),
+            },
+        })
     }
 
-    /// Whether the object's directory is there and admits the object's namespace.
-    fn is_admitted(&self, object: &MessageContact) -> bool {
+    /// What the spec of the object's directory asks for, if the directory is there.
+    fn directory_of(
+        &self,
+        object: &MessageContact,
+    ) -> Option<Result<DesiredDirectory, parse::DirectoryProblem>> {
         let name = parse::directory_name(&object.spec);
-        let directory = self.directories.get(&ObjectRef::new(name));
-        directory.is_some_and(|directory| {
-            let spec = parse::directory(&directory.spec, &self.environment.allow_list);
-            let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| self.admits(&spec, &namespace))
-        })
+        let directory = self.directories.get(&ObjectRef::new(name))?;
+        Some(parse::directory(&directory.spec, &self.environment.allow_list))
     }
 
     /// Whether contacts of the directory may live in that namespace.
@@ -526,12 +555,14 @@ impl World {
 
     /// Whether an object could create a contact.
     fn may_act(&self, object: &MessageContact) -> bool {
-        // What is not known yet may well be there.
+        let Some(Ok(directory)) = self.directory_of(object) else { return false };
         let valid = match parse::contact(&object.spec, &self.values(object, &uid_of(object))) {
-            Ok(_) | Err(ContactProblem::Unread) => true,
+            Ok(wanted) => not_allowed(&directory, &wanted).is_none(),
+            // What is not known yet may well be there.
+            Err(ContactProblem::Unread) => true,
             Err(ContactProblem::Invalid(_) | ContactProblem::SecretNotFound(_)) => false,
         };
-        self.is_admitted(object)
+        self.admits(&directory, &object.namespace().unwrap_or_default())
             && valid
             && parse::mode(&object.spec) == Ok(Mode::Enforce)
             && object.spec.suspend != Some(true)
@@ -641,6 +672,29 @@ pub(super) fn not_followed(fields: &[&str]) -> String {
         return String::new();
     }
     format!("; not acted upon by this version: {}", fields.join(", "))
+}
+
+/// The members that a contact wants and its directory does not allow, if there are any.
+fn not_allowed(directory: &DesiredDirectory, wanted: &DesiredContact) -> Option<Vec<MemberId>> {
+    let (allowed, members) = (directory.allowed_members.as_ref()?, wanted.members.as_ref()?);
+    let others: Vec<_> = members.difference(allowed).cloned().collect();
+    (!others.is_empty()).then_some(others)
+}
+
+fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
+    let ids = ids.iter().map(MemberId::as_str).collect::<Vec<_>>().join(", ");
+    Finding::unmet(
+        Reason::MemberNotAllowed,
+        format!(
+            "`allowedMembers` of the ResourceDirectory `{directory}` does not have {ids}; nothing \
+             is written: take them out of `members`, or have them allowed"
+        ),
+    )
+}
+
+/// What nobody gets to read: the pass ends before it is reported.
+fn being_read() -> Finding {
+    Finding::unknown(Reason::Pending, ContactProblem::Unread.to_string())
 }
 
 fn suspended() -> Finding {

@@ -11,11 +11,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
-use super::gather::{Judgement, World, uid_of};
-use super::report::{self, Happening, Interrupted, Written};
+use super::gather::{Judgement, Memory, World, uid_of};
+use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
+use crate::plan::{Step, asked_again};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -40,8 +41,8 @@ const INTERRUPTED_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from
 pub(super) struct Pass {
     /// The object that the pass is about. One of the same name that comes after it is another.
     pub(super) uid: Uid,
-    /// The text that asked for a reconcile, which this pass answers.
-    asked: Option<String>,
+    /// What was asked for by annotations, which this pass answers.
+    pub(super) asked: Asked,
     /// What the status is to remember, after a step of this pass.
     pub(super) carried: Option<Recorded>,
     /// What people are to be told of when the status is stored.
@@ -94,7 +95,7 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(world, &judgement).await?
+                execute::store_first(world, &judgement, pass).await?
             }
             Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };
@@ -135,7 +136,7 @@ async fn await_turn(
     pass.creating = if let Some(turn) = looks_again {
         turn
     } else {
-        report::contact(world, judgement, &judgement.recorded, None).await?;
+        report::contact(world, judgement, &judgement.recorded, &Asked::default()).await?;
         tokio::select! {
             turn = &mut turn => Some(turn),
             () = changed.notified() => None,
@@ -156,30 +157,52 @@ fn judge(world: &World, key: &Contact, carried: Option<&Recorded>) -> Option<Jud
     }
 }
 
-/// A new text in the annotation asks for a fresh start: what failed before is forgotten, also that
-/// a write read back differently, and the directory is listed again. A text that comes later is for
-/// the next pass.
+/// Takes in what annotations ask for; a text that comes later is for the next pass.
 async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
-    let mut pass = Pass { uid, asked: None, carried: None, happened: Vec::new(), creating: None };
+    let mut pass =
+        Pass { uid, asked: Asked::default(), carried: None, happened: Vec::new(), creating: None };
     let Some(object) = world.object(key).filter(|object| uid_of(object) == pass.uid) else {
         return pass;
     };
     let status = report::status_of(&object);
     let annotations = object.metadata.annotations.as_ref();
-    let asked = annotations
-        .and_then(|all| all.get(api::REQUESTED_AT))
-        .filter(|asked| status.last_handled_reconcile_at.as_deref() != Some(parse::echo(asked)));
-    world.declare_values(key, &object, asked.map(String::as_str));
-    let Some(asked) = asked else { return pass };
-    let judgement = judge(world, key, None);
-    if judgement.as_ref().is_some_and(|judgement| judgement.unread) {
-        // Answered with what the Secrets hold now.
+    let new_text = |annotation: &str, handled: Option<&str>| {
+        let text = annotations.and_then(|all| all.get(annotation))?;
+        (handled != Some(parse::echo(text))).then(|| text.clone())
+    };
+    let reconcile = new_text(api::REQUESTED_AT, status.last_handled_reconcile_at.as_deref());
+    let resend = new_text(api::RESEND_REQUESTED_AT, status.last_handled_resend_at.as_deref());
+    world.declare_values(key, &object, reconcile.as_deref());
+    if reconcile.is_none() && resend.is_none() {
         return pass;
     }
-    world.remember_if_known(&pass.uid, |memory| memory.setback = None);
+    if judge(world, key, None).is_some_and(|judgement| judgement.unread) {
+        // Both are answered with what the Secrets hold.
+        return pass;
+    }
     let mut recorded = parse::recorded(&status);
+    if reconcile.is_some() {
+        begin_anew(world, key, &object, &mut recorded).await;
+    }
+    if resend.is_some() {
+        recorded.verification = asked_again(&recorded.verification);
+    }
+    pass.asked = Asked { reconcile, resend };
+    pass.carried = Some(recorded);
+    pass
+}
+
+/// Somebody asks for a fresh start: what failed before is forgotten, also that a write read back
+/// differently, and the directory is listed again.
+async fn begin_anew(
+    world: &World,
+    key: &Contact,
+    object: &MessageContact,
+    recorded: &mut Recorded,
+) {
+    world.remember_if_known(&uid_of(object), Memory::forget_failures);
     // Who may not act has no say in how the directory is called.
-    let blocked = judgement.is_none_or(|judgement| judgement.blocked);
+    let blocked = judge(world, key, None).is_none_or(|judgement| judgement.blocked);
     if !blocked && let Some(directory) = world.directory(parse::directory_name(&object.spec)) {
         directory.retry();
         // A list that fails says so on the directory; this object goes on with what is known.
@@ -192,9 +215,6 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     if let Some(write) = &mut recorded.last_write {
         write.mismatches = 0;
     }
-    pass.asked = Some(asked.clone());
-    pass.carried = Some(recorded);
-    pass
 }
 
 async fn report_and_rest(
@@ -204,22 +224,24 @@ async fn report_and_rest(
     pass: &mut Pass,
     recheck_at: Option<Timestamp>,
 ) -> Result<Action, Interrupted> {
-    if judgement.settling && report::says_in_sync(judgement) && pass.asked.is_none() {
+    if judgement.settling && report::says_in_sync(judgement) && pass.asked.reconcile.is_none() {
         // After a restart nothing is known yet; what was true before is not taken back for that.
         return Ok(Action::await_change());
     }
     let record = &judgement.plan.record;
-    match report::contact(world, judgement, record, pass.asked.as_deref()).await? {
+    match report::contact(world, judgement, record, &pass.asked).await? {
         Written::Stored => {
-            if judgement.plan.verdict.synced.status == Status::True {
+            let in_sync = judgement.plan.verdict.synced.status == Status::True;
+            world.remember_if_known(&judgement.uid, |memory| {
                 // What failed once must not hold back a repair later.
-                world.remember_if_known(&judgement.uid, |memory| {
-                    memory.setback = None;
+                if in_sync {
+                    memory.setbacks.settle();
                     memory.revalued = false;
-                });
-            }
+                }
+                memory.attempts = judgement.plan.attempts.clone();
+            });
             world.contact_waker.wake_at(key.clone(), recheck_at);
-            pass.happened.extend(Happening::trouble(judgement));
+            pass.happened.extend(Happening::news(judgement));
             tell(world, judgement, pass).await;
             Ok(Action::await_change())
         }
@@ -234,8 +256,13 @@ async fn store_and_rest(
     judgement: &Judgement,
     pass: &mut Pass,
 ) -> Result<Action, Interrupted> {
-    if let Some(record) = &pass.carried {
-        report::record(world, judgement, record).await?;
+    let reads =
+        matches!(&judgement.plan.step, Some(Step::Call(call, _)) if call.action().is_read());
+    // What a read was planned with is known already; what a write was planned with is not done.
+    let record = if reads { Some(&judgement.plan.record) } else { pass.carried.as_ref() };
+    if let Some(record) = record {
+        let asked = Asked { reconcile: None, resend: pass.asked.resend.clone() };
+        report::record(world, judgement, record, &asked).await?;
     }
     tell(world, judgement, pass).await;
     Ok(Action::await_change())

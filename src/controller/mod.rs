@@ -8,11 +8,15 @@ mod gather;
 
 mod secrets;
 
+mod keys;
+
 mod execute;
 
 mod report;
 
 mod claims;
+
+mod ledgers;
 
 mod triggers;
 

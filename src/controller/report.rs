@@ -11,9 +11,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::gather::{Judgement, World};
-use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, status};
+use crate::api::{
+    self, MessageContact, MessageContactStatus, ResourceDirectory, ResourceDirectoryStatus, status,
+};
 use crate::domain::contact::Recorded;
-use crate::domain::verdict::Reason;
+use crate::domain::ledger::Ledger;
+use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+use crate::plan::Send;
 
 /// What became of a write.
 pub(super) enum Written {
@@ -31,6 +35,9 @@ pub(super) enum Interrupted {
     /// It refused, or could not be reached.
     #[error("{}", kind_of(.0))]
     Refused(#[from] kube::Error),
+    /// Somebody else was faster each time.
+    #[error("somebody else writes the object at the same time")]
+    Contended,
     /// It did not answer in time.
     #[error("the apiserver did not answer within {REQUEST_TIMEOUT:?}")]
     Unanswered,
@@ -49,13 +56,22 @@ pub(super) async fn within<T>(
     }
 }
 
+/// What somebody has asked for by an annotation, and is answered with a status.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    /// The text that asked for a reconcile.
+    pub(super) reconcile: Option<String>,
+    /// The text that asked for one more verification message.
+    pub(super) resend: Option<String>,
+}
+
 /// Stores what the judgement says, if the stored status differs. `record` is what the status is to
-/// remember, `asked` the text that asked for a reconcile and is answered with it.
+/// remember.
 pub(super) async fn contact(
     world: &World,
     judgement: &Judgement,
     record: &Recorded,
-    asked: Option<&str>,
+    asked: &Asked,
 ) -> Result<Written, Interrupted> {
     let next = rendered(world, judgement, record, asked);
     store(world, judgement, record, next).await
@@ -66,12 +82,13 @@ pub(super) async fn record(
     world: &World,
     judgement: &Judgement,
     record: &Recorded,
+    asked: &Asked,
 ) -> Result<Written, Interrupted> {
     let previous = status_of(&judgement.object);
     let next = MessageContactStatus {
         observed_generation: previous.observed_generation,
         conditions: previous.conditions,
-        ..rendered(world, judgement, record, None)
+        ..rendered(world, judgement, record, asked)
     };
     store(world, judgement, record, next).await
 }
@@ -90,7 +107,7 @@ fn rendered(
     world: &World,
     judgement: &Judgement,
     record: &Recorded,
-    asked: Option<&str>,
+    asked: &Asked,
 ) -> MessageContactStatus {
     let Judgement { object, plan, .. } = judgement;
     let facts = status::Facts {
@@ -101,8 +118,8 @@ fn rendered(
         differences: &plan.drift,
         outlook: &plan.outlook,
         verdict: &plan.verdict,
-        handled_requested_at: asked,
-        handled_resend_at: None,
+        handled_requested_at: asked.reconcile.as_deref(),
+        handled_resend_at: asked.resend.as_deref(),
     };
     status::contact(&status_of(object), &facts, world.clock.now())
 }
@@ -231,6 +248,55 @@ pub(super) async fn directory(
     }
 }
 
+/// What became of counting a message.
+pub(super) enum Counted {
+    /// The ledger has it.
+    Written,
+    /// The directory has no message left.
+    Refused,
+    /// The object of the directory is gone.
+    Gone,
+}
+
+/// How often the ledger is tried to be written while others write the object, too.
+const LEDGER_TRIES: u32 = 5;
+
+/// Counts a message in the ledger of the directory, before it is sent.
+pub(super) async fn count_send(
+    world: &World,
+    judgement: &Judgement,
+    send: &Send,
+) -> Result<Counted, Interrupted> {
+    let Some(directory_id) = &judgement.plan.record.directory_id else { return Ok(Counted::Gone) };
+    let api: Api<ResourceDirectory> = Api::all(world.client.clone());
+    let name = &judgement.directory_name;
+    for _ in 0..LEDGER_TRIES {
+        let Some(object) = within(api.get_opt(name)).await? else { return Ok(Counted::Gone) };
+        let ledger = world.ledgers.of(directory_id);
+        if ledger.may_send(&send.target, send.at).is_err() {
+            return Ok(Counted::Refused);
+        }
+        let next_ledger = ledger.with_send(&send.target, &send.contact, send.at);
+        let previous = object.status.clone().unwrap_or_default();
+        let next = ResourceDirectoryStatus {
+            verification_sends: status::sends(&next_ledger),
+            ..previous.clone()
+        };
+        let patch = status_patch(&object, &previous, &next);
+        match write(world, api.patch_status(name, &parameters(), &Patch::Merge(&patch))).await {
+            Ok(_) => {
+                let count =
+                    |ledger: &Ledger| ledger.with_send(&send.target, &send.contact, send.at);
+                world.ledgers.change(directory_id, count);
+                return Ok(Counted::Written);
+            }
+            Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Interrupted::Contended)
+}
+
 /// Tells people of something that happened. A failure to tell is logged, and nothing more: the
 /// status has the truth.
 pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening) {
@@ -276,29 +342,51 @@ impl Happening {
         Self { type_: EventType::Normal, reason, note, action }
     }
 
-    /// The object got into a state in which somebody may have to act; `None` if it was in it
-    /// before, or if there is nothing to act upon.
-    pub(super) fn trouble(judgement: &Judgement) -> Option<Self> {
-        let synced = &judgement.plan.verdict.synced;
-        let before = judgement.object.status.as_ref().and_then(|status| {
-            status.conditions.iter().find(|condition| condition.type_ == "Synced")
-        });
-        let known = before.is_some_and(|before| before.reason == synced.reason.as_str());
-        let matters = synced.reason.stalls()
+    /// What people are told of how the object stands now: what was confirmed, and where somebody may
+    /// have to act. Nothing that was so before.
+    pub(super) fn news(judgement: &Judgement) -> Vec<Self> {
+        let Verdict { synced, email_verified, phone_verified, bound, .. } = &judgement.plan.verdict;
+        let conditions =
+            judgement.object.status.as_ref().map(|status| status.conditions.as_slice());
+        let known = |type_: &str, finding: &Finding| {
+            let mut conditions = conditions.unwrap_or_default().iter();
+            let before = conditions.find(|condition| condition.type_ == type_);
+            before.is_some_and(|before| before.reason == finding.reason.as_str())
+        };
+        [
+            ("Synced", Some(synced)),
+            ("EmailVerified", Some(email_verified)),
+            ("PhoneVerified", phone_verified.as_ref()),
+            ("Bound", bound.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(type_, finding)| finding.filter(|finding| !known(type_, finding)))
+        .filter_map(Self::of)
+        .collect()
+    }
+
+    /// What a finding is worth telling.
+    fn of(finding: &Finding) -> Option<Self> {
+        let Finding { status, reason, message } = finding;
+        let confirmed = *reason == Reason::Verified && *status == Status::True;
+        let trouble = reason.stalls()
             || matches!(
-                synced.reason,
+                reason,
                 Reason::DeletionFailed
                     | Reason::DriftContested
                     | Reason::NotRemovable
                     | Reason::QuotaExceeded
                     | Reason::SecretNotFound
+                    | Reason::UnknownMember
                     | Reason::Unauthorized
                     | Reason::Drifted
+                    | Reason::VerificationQuotaExhausted
             );
-        (matters && !known).then(|| Self {
-            type_: EventType::Warning,
-            reason: synced.reason.as_str(),
-            note: synced.message.clone(),
+        let type_ = if confirmed { EventType::Normal } else { EventType::Warning };
+        (confirmed || trouble).then(|| Self {
+            type_,
+            reason: reason.as_str(),
+            note: message.clone(),
             action: "Reconcile",
         })
     }

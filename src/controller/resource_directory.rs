@@ -1,24 +1,22 @@
 //! One pass over a `ResourceDirectory`: which keys, which endpoint, does it answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
 
 use super::gather::{World, not_followed};
-use super::report::{self, Interrupted, Written, within};
+use super::keys;
+use super::report::{self, Interrupted, Written};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
-use crate::directory::{Config, Connection, Credentials, Directory, Health};
-use crate::domain::access::AccessKeys;
+use crate::directory::{Config, Connection, Directory};
 use crate::domain::call::FailureClass;
-use crate::domain::contact::{ContactId, ContactName, ContactStatus};
-use crate::domain::directory::{CredentialSource, DesiredDirectory};
+use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId};
+use crate::domain::directory::DesiredDirectory;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason};
 
@@ -51,6 +49,7 @@ pub(super) async fn reconcile(
         world.registry.remove(&name);
         return Ok(Action::await_change());
     }
+    load_ledger(&world, &object);
     let desired = parse::directory(&object.spec, &world.environment.allow_list);
     if desired.as_ref().is_ok_and(|desired| !desired.suspended) && awaits_elder(&world, &object) {
         return Ok(Action::requeue(ELDER_PAUSE));
@@ -64,8 +63,9 @@ pub(super) async fn reconcile(
         Ok(desired) => match connect(&world, &name, desired).await? {
             Err(finding) => (finding, None),
             Ok(directory) => {
-                let mut ready = readiness(desired, &directory, &directory.health());
+                let mut ready = readiness(&world, desired, &directory);
                 ready.message += &not_followed(&parse::unsupported_in_directory(&object.spec));
+                ready.message += &sends_used_up(&world, &directory);
                 (ready, Some(directory))
             }
         },
@@ -102,6 +102,14 @@ pub(super) async fn reconcile(
     Ok(Action::await_change())
 }
 
+/// What was sent before this process began.
+fn load_ledger(world: &World, object: &ResourceDirectory) {
+    let Some(status) = &object.status else { return };
+    if let (Some(directory), Some(sends)) = (&status.directory_id, &status.verification_sends) {
+        world.ledgers.load(&DirectoryId::from(directory.as_str()), || parse::ledger(sends));
+    }
+}
+
 pub(super) fn interrupted(
     object: Arc<ResourceDirectory>,
     error: &Interrupted,
@@ -123,13 +131,13 @@ async fn connect(
     name: &str,
     desired: &DesiredDirectory,
 ) -> Result<Result<Directory, Finding>, Interrupted> {
-    let keys = match keys(world, name, &desired.credentials).await? {
-        Ok(keys) => keys,
+    let credentials = match keys::credentials(world, name, &desired.credentials).await? {
+        Ok(credentials) => credentials,
         Err(finding) => return Ok(Err(finding)),
     };
     let config = Config {
         endpoint: desired.endpoint.clone(),
-        credentials: Credentials::fixed(keys),
+        credentials,
         roots: world.environment.roots,
         pin: desired.pin.clone(),
         poll_interval: desired.poll_interval,
@@ -138,75 +146,6 @@ async fn connect(
     Ok(world.registry.ensure(name, config).map_err(|error| {
         Finding::unmet(Reason::Unreachable, format!("the connection could not be made: {error}"))
     }))
-}
-
-/// The access keys, or what is missing.
-async fn keys(
-    world: &World,
-    directory: &str,
-    source: &CredentialSource,
-) -> Result<Result<AccessKeys, Finding>, Interrupted> {
-    match source {
-        CredentialSource::Ambient | CredentialSource::Environment => {
-            Ok(match &world.environment.keys {
-                Ok(Some(keys)) => Ok(keys.clone()),
-                Ok(None) => Err(Finding::unmet(
-                    Reason::Unauthorized,
-                    "the operator's environment has no access keys; set \
-                     ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or name a \
-                     Secret in `spec.credentials.secretRef`",
-                )),
-                Err(problem) => Err(Finding::unmet(Reason::Unauthorized, problem.clone())),
-            })
-        }
-        CredentialSource::Secret { name } => {
-            let namespace = &world.environment.namespace;
-            let api: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
-            let found = match within(api.get_opt(name)).await {
-                Ok(found) => found,
-                Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
-                    return Ok(Err(Finding::unmet(
-                        Reason::Forbidden,
-                        format!(
-                            "the operator may not read the Secret `{name}` in the namespace \
-                             `{namespace}`; grant its service account `get` on it"
-                        ),
-                    )));
-                }
-                // What runs goes on with the keys that it has.
-                Err(error) if world.registry.get(directory).is_some() => return Err(error),
-                Err(error) => {
-                    return Ok(Err(Finding::unmet(
-                        Reason::Unreachable,
-                        format!(
-                            "the Secret `{name}` in the namespace `{namespace}` could not be read: \
-                             {error}; it is tried again"
-                        ),
-                    )));
-                }
-            };
-            let Some(secret) = found else {
-                return Ok(Err(Finding::unmet(
-                    Reason::SecretNotFound,
-                    format!(
-                        "there is no Secret `{name}` in the namespace `{namespace}`; create it"
-                    ),
-                )));
-            };
-            let data: BTreeMap<String, Vec<u8>> = secret
-                .data
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(key, value)| (key, value.0))
-                .collect();
-            Ok(Credentials::from_secret_data(&data).map_err(|problem| {
-                Finding::unmet(
-                    Reason::SecretNotFound,
-                    format!("the Secret `{name}` in the namespace `{namespace}`: {problem}"),
-                )
-            }))
-        }
-    }
 }
 
 /// How long until the Secret is read again. While its keys are missing or refused somebody is
@@ -259,7 +198,7 @@ fn directory_id_of(object: &ResourceDirectory) -> Option<&str> {
 }
 
 /// Whether the directory answers, and is the one that was meant.
-fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health) -> Finding {
+fn readiness(world: &World, desired: &DesiredDirectory, directory: &Directory) -> Finding {
     let duplicate = directory.duplicate();
     let reached = match &duplicate {
         Some((identity, _)) => Some(identity.directory_id.clone()),
@@ -285,7 +224,7 @@ fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health)
             format!("the ResourceDirectory `{owner}` works on the directory {reached} already"),
         );
     }
-    match &health.connection {
+    match &directory.health().connection {
         Connection::Connecting => {
             Finding::unknown(Reason::Pending, "the directory is being read for the first time")
         }
@@ -303,12 +242,29 @@ fn readiness(desired: &DesiredDirectory, directory: &Directory, health: &Health)
                         format!("{what}; grant resourcemanager:{action} to this identity"),
                     );
                 }
-                FailureClass::Clock => Reason::ClockSkewed,
+                FailureClass::Clock(skew) => {
+                    return keys::clock_skewed(error.action.as_str(), skew);
+                }
+                FailureClass::NoKeys(failure) => {
+                    return keys::no_keys(failure, error, &world.environment);
+                }
                 FailureClass::NoDirectory => Reason::NoDirectory,
                 _ => Reason::Unreachable,
             };
             Finding::unmet(reason, format!("{what}; it is tried again with growing pauses"))
         }
+    }
+}
+
+/// Says that the API sends no more messages today, if it has said so.
+fn sends_used_up(world: &World, directory: &Directory) -> String {
+    let identity = directory.with_snapshot(|snapshot| snapshot.identity().cloned());
+    let until = identity.and_then(|known| world.ledgers.of(&known.directory_id).exhausted_until);
+    match until.filter(|until| *until > world.clock.now()) {
+        Some(until) => format!(
+            "; the verification messages of the account are used up, and none is sent before {until}"
+        ),
+        None => String::new(),
     }
 }
 
@@ -340,6 +296,7 @@ async fn report(
         })
     });
     let (identity, inventory) = known.unwrap_or_default();
+    let ledger = identity.as_ref().map(|known| world.ledgers.of(&known.directory_id));
     let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
     let identity = identity.or(duplicate);
     let throttled = directory.map(|directory| directory.health().throttled);
@@ -358,6 +315,7 @@ async fn report(
         identity: identity.as_ref(),
         contacts: inventory.as_ref().map(|inventory| inventory.0),
         unmanaged: inventory.as_ref().map(|inventory| inventory.1.as_slice()),
+        ledger: ledger.as_deref(),
         ready,
         throttled: throttled.as_ref(),
         handled_requested_at: object.annotations().get(api::REQUESTED_AT).map(String::as_str),

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::claims::Contact;
 use super::gather::{CLUSTER_WRITES_MAX, Environment, World};
+use super::ledgers::Ledgers;
 use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
@@ -81,6 +82,7 @@ pub async fn run(
         claims: RwLock::default(),
         memory: Mutex::default(),
         secrets: Secrets::default(),
+        ledgers: Ledgers::default(),
         contact_waker,
         directory_waker,
     });
@@ -401,6 +403,7 @@ mod tests {
             claims: RwLock::default(),
             memory: Mutex::default(),
             secrets: Secrets::default(),
+            ledgers: Ledgers::default(),
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
         };

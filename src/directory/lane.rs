@@ -315,26 +315,39 @@ impl<T> Lane<T> {
             Refusal::Conflict => self.pause_for_conflict(now, jitter),
             Refusal::Throttled { hint } => self.pause_for_rate(hint, now, jitter),
         };
-        let Granted { item, place: Place { class, arrival, refused_since, passed_over } } = granted;
+        let Granted { item, place } = granted;
         let by_holder =
-            refusal == Refusal::Conflict && !matches!(class, None | Some(Priority::Poll));
+            refusal == Refusal::Conflict && !matches!(place.class, None | Some(Priority::Poll));
         if by_holder {
             self.held_until = Some(until.max(self.held_end(now)));
         } else {
             self.paused_until = Some(until.max(self.pause_end(now)));
         }
         // A time of refusal in the future comes from a clock that was set back.
-        let since = refused_since.filter(|since| *since <= now).unwrap_or(now);
+        let since = place.refused_since.filter(|since| *since <= now).unwrap_or(now);
         if until.duration_since(since) > Self::PATIENCE {
             return Some(item);
         }
+        self.put_back(item, Place { refused_since: Some(since), ..place });
+        None
+    }
+
+    /// The call was refused for a reason that is gone: the job keeps its place and its turn, and goes
+    /// without a pause.
+    pub(super) fn goes_again(&mut self, granted: Granted<T>) {
+        self.in_flight = false;
+        let Granted { item, place } = granted;
+        self.put_back(item, place);
+    }
+
+    fn put_back(&mut self, item: T, place: Place) {
+        let Place { class, arrival, refused_since, passed_over } = place;
         self.passed_over = passed_over;
-        let waiting = Waiting { item, arrival, refused_since: Some(since) };
+        let waiting = Waiting { item, arrival, refused_since };
         match class {
             None => self.first.push_front(waiting),
             Some(class) => self.classes[class.index()].push_front(waiting),
         }
-        None
     }
 
     fn pause_for_conflict(&mut self, now: Timestamp, jitter: f64) -> Timestamp {

@@ -16,6 +16,7 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
+pub use crate::cloud::credentials::ambient::{Ambient, Unusable};
 pub use crate::cloud::{Credentials, Roots};
 pub use lane::Priority;
 pub use registry::{Changes, Config, Registry};

@@ -89,6 +89,8 @@ pub(super) struct Worker {
     pin: Option<DirectoryId>,
     /// The keys reach another one than the pinned.
     mispinned: bool,
+    /// The last call was refused because its keys had ended, and goes again with new ones.
+    goes_with_new_keys: bool,
 }
 
 impl Worker {
@@ -113,6 +115,7 @@ impl Worker {
             wake_all: false,
             pin: config.pin.clone(),
             mispinned: false,
+            goes_with_new_keys: false,
         }
     }
 
@@ -220,6 +223,13 @@ impl Worker {
     }
 
     async fn take_turn(&mut self, mut granted: Granted<Work>, now: Timestamp) {
+        let span = tracing::debug_span!("call", directory = self.shared.name);
+        // Before the decision, which is to be followed by its call at once.
+        let keys = match self.client.keys(now).instrument(span.clone()).await {
+            Ok(keys) => keys,
+            Err(error) => return self.without_keys(granted, error),
+        };
+        let now = self.clock.now();
         self.page_was_last = matches!(granted.item, Work::Poll(Poll::Page));
         let call = match &mut granted.item {
             Work::Job(job) if job.reply.is_closed() => None,
@@ -243,9 +253,17 @@ impl Worker {
             return;
         };
 
-        let span = tracing::debug_span!("call", directory = self.shared.name);
-        let result = self.client.send(&call, now).instrument(span).await;
+        let result = self.client.send(&call, &keys, now).instrument(span).await;
         let now = self.clock.now();
+        let class = result.as_ref().err().map(|error| error.class);
+        let renewable = class.is_some_and(|class| self.client.refused(&keys, class));
+        // Refused because its keys had ended, so that it was not executed; and not twice in a row.
+        self.goes_with_new_keys =
+            renewable && class == Some(FailureClass::TokenExpired) && !self.goes_with_new_keys;
+        if self.goes_with_new_keys {
+            self.lane.goes_again(granted);
+            return;
+        }
         let result = self.ours(result, now);
 
         let another = self.is_another_directory(&result);
@@ -278,6 +296,20 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// No call is made for want of keys: nobody can be asked for the identity, and so nothing else.
+    fn without_keys(&mut self, granted: Granted<Work>, error: CallError) {
+        self.lane.unsent();
+        let now = self.clock.now();
+        match granted.into_item() {
+            Work::Job(job) => {
+                // Nobody may be listening any more.
+                let _ = job.reply.send(Outcome::NotConnected(error.clone()));
+            }
+            Work::Poll(poll) => self.polls.unqueued(poll),
+        }
+        self.poll_failed(Poll::Identity, error, now);
     }
 
     /// The call for the next page. A list begins when its first page is asked for.
@@ -476,7 +508,7 @@ fn was_answered(result: &Result<Reply, CallError>) -> bool {
 fn is_about_keys(error: &CallError) -> bool {
     matches!(
         error.class,
-        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_)
     )
 }
 
@@ -484,7 +516,8 @@ fn is_about_keys(error: &CallError) -> bool {
 fn is_alike(one: &Connection, other: &Connection) -> bool {
     match (one, other) {
         (Connection::Failed(one), Connection::Failed(other)) => {
-            (one.action, one.class, &one.code) == (other.action, other.class, &other.code)
+            (one.action, &one.code) == (other.action, &other.code)
+                && one.class.is_alike(other.class)
         }
         (one, other) => one == other,
     }

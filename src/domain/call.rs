@@ -92,6 +92,28 @@ impl Call {
         }
     }
 
+    /// Whether the call may change which values wait for their owners.
+    #[must_use]
+    pub fn sets_channels(&self) -> bool {
+        match self {
+            Self::UpdateMessageContact(_, changes) => {
+                changes.email.is_some() || changes.phone.is_some()
+            }
+            Self::AddMessageContact(_)
+            | Self::DeleteMessageContact { .. }
+            | Self::CancelMessageContactUpdate { .. } => true,
+            Self::GetMessageContact(_)
+            | Self::ListMessageContacts { .. }
+            | Self::GetMessageContactDeletionStatus(_)
+            | Self::SendEmailVerificationForMessageContact(..)
+            | Self::SendPhoneVerificationForMessageContact(..)
+            | Self::ListMessageContactVerifications { .. }
+            | Self::AssociateMembers(..)
+            | Self::DisassociateMembers(..)
+            | Self::GetResourceDirectory => false,
+        }
+    }
+
     /// The contact that the call is about, if it is about a known one.
     #[must_use]
     pub fn contact_id(&self) -> Option<&ContactId> {
@@ -109,6 +131,25 @@ impl Call {
             | Self::CancelMessageContactUpdate { id, .. }
             | Self::AssociateMembers(id, _)
             | Self::DisassociateMembers(id, _) => Some(id),
+        }
+    }
+
+    /// The ids that are to be bound or unbound; `None` for every other operation.
+    #[must_use]
+    pub fn members(&self) -> Option<&BTreeSet<MemberId>> {
+        match self {
+            Self::AssociateMembers(_, ids) | Self::DisassociateMembers(_, ids) => Some(ids),
+            Self::AddMessageContact(_)
+            | Self::UpdateMessageContact(..)
+            | Self::GetMessageContact(_)
+            | Self::ListMessageContacts { .. }
+            | Self::DeleteMessageContact { .. }
+            | Self::GetMessageContactDeletionStatus(_)
+            | Self::SendEmailVerificationForMessageContact(..)
+            | Self::SendPhoneVerificationForMessageContact(..)
+            | Self::ListMessageContactVerifications { .. }
+            | Self::CancelMessageContactUpdate { .. }
+            | Self::GetResourceDirectory => None,
         }
     }
 }
@@ -397,9 +438,11 @@ pub enum FailureClass {
     /// The temporary keys are too old.
     TokenExpired,
     /// The clocks differ too much.
-    Clock,
+    Clock(Skew),
     /// The keys may not do this.
     Permission,
+    /// There are no keys to sign with: getting them failed, and nothing was sent.
+    NoKeys(KeyFailure),
     /// No usable answer to a read; it can simply be read again.
     Unavailable,
     /// No usable answer to a write: it may have happened, look before doing it again.
@@ -426,10 +469,27 @@ impl FailureClass {
             Self::NotFound => "it is not there",
             Self::Credentials => "the access keys were not accepted",
             Self::TokenExpired => "the security token has expired",
-            Self::Clock => "the clocks differ too much",
+            Self::Clock(_) => "the clocks differ too much",
             Self::Permission => "the access keys may not do this",
+            Self::NoKeys(_) => "there are no access keys to sign with",
             Self::Unavailable => "no usable answer",
             Self::OutcomeUnknown => "no usable answer, so the outcome is unknown",
+        }
+    }
+
+    /// Whether both say the same, apart from what changes by rounding.
+    #[must_use]
+    pub fn is_alike(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Clock(one), Self::Clock(other)) => one.is_alike(other),
+            (Self::NoKeys(one), Self::NoKeys(other)) => {
+                let alike = match (one.cause, other.cause) {
+                    (KeyCause::Clock(one), KeyCause::Clock(other)) => one.is_alike(other),
+                    (one, other) => one == other,
+                };
+                alike && one.step == other.step
+            }
+            (one, other) => one == other,
         }
     }
 
@@ -438,6 +498,72 @@ impl FailureClass {
     pub fn not_executed(self) -> bool {
         !matches!(self, Self::OutcomeUnknown)
     }
+}
+
+/// By how many whole minutes this machine's clock is ahead of the one that answered; `None` if the
+/// answer does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Skew(pub Option<i64>);
+
+impl Skew {
+    /// Whether both say the same. A minute more or less comes from rounding.
+    #[must_use]
+    pub fn is_alike(self, other: Self) -> bool {
+        match (self.0, other.0) {
+            (Some(one), Some(other)) => one.abs_diff(other) <= 1,
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// Why there are no keys: where they were asked for, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyFailure {
+    /// The step that failed.
+    pub step: KeyStep,
+    /// What was wrong.
+    pub cause: KeyCause,
+}
+
+/// The steps by which keys are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyStep {
+    /// Reading the token of the service account.
+    TokenFile,
+    /// Exchanging that token at STS.
+    AssumeRoleWithOidc,
+    /// Taking a role at STS.
+    AssumeRole,
+    /// Asking the metadata service of the node.
+    InstanceMetadata,
+}
+
+impl KeyStep {
+    /// The step in a text: an operation by its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenFile => "the token file",
+            Self::AssumeRoleWithOidc => "AssumeRoleWithOIDC",
+            Self::AssumeRole => "AssumeRole",
+            Self::InstanceMetadata => "the instance metadata",
+        }
+    }
+}
+
+/// What went wrong in such a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyCause {
+    /// The token, the keys or a parameter was not accepted, or there was nothing to give.
+    Refused,
+    /// Taking the role is not allowed.
+    Forbidden,
+    /// There is no such role.
+    NoRole,
+    /// The clocks differ too much.
+    Clock(Skew),
+    /// No usable answer; it can be asked again.
+    Unanswered,
 }
 
 /// An error code of the API. Only characters that codes are made of are kept, so that an odd

@@ -1,10 +1,11 @@
 //! A resource directory as its spec asks for it, checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
-use super::access::Endpoint;
+use super::access::{Endpoint, Hidden};
 use super::contact::{Adoption, DirectoryId, MemberId};
 
 /// What the spec of a ResourceDirectory asks for, checked.
@@ -15,7 +16,7 @@ pub struct DesiredDirectory {
     /// The directory that must answer; `None` accepts any.
     pub pin: Option<DirectoryId>,
     /// Where the access keys come from.
-    pub credentials: CredentialSource,
+    pub credentials: DesiredCredentials,
     /// Which namespaces may hold contacts of the directory.
     pub namespaces: NamespaceRule,
     /// What contacts may be bound to; `None`: anything.
@@ -56,18 +57,63 @@ pub enum Management {
     ReportOnly,
 }
 
+/// Where the access keys of a directory come from, and what is done with them before they are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredCredentials {
+    /// Where the first keys are.
+    pub source: CredentialSource,
+    /// The role that is taken with them; `None`: they are used as they are.
+    pub assume_role: Option<AssumedRole>,
+}
+
 /// Where the access keys of a directory come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialSource {
-    /// From wherever the operator's own environment has them.
+    /// From the environment's variables with keys; without them, in exchange for the token of the
+    /// operator's service account. Never from the node.
     Ambient,
     /// From the operator's environment variables only.
     Environment,
+    /// In exchange for the token of the operator's service account (RRSA).
+    Rrsa,
+    /// From the metadata service of the node. Only if named: a pod must not get the node's rights by
+    /// accident.
+    InstanceRole,
     /// From a Secret of the operator's own namespace.
     Secret {
         /// The name of the Secret.
         name: String,
     },
+}
+
+/// A role that is taken with keys, by `AssumeRole` of STS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumedRole {
+    /// The role.
+    pub role_arn: String,
+    /// The name of the session; `None`: the operator's own.
+    pub session_name: Option<String>,
+    /// What the role asks for.
+    pub external_id: Option<Hidden>,
+    /// Life of the keys in seconds; `None`: as STS has it, 3600.
+    pub duration_seconds: Option<u32>,
+}
+
+impl AssumedRole {
+    /// Characters of a session's name, at least and at most. Source: `AssumeRole` of STS 2015-04-01.
+    pub const SESSION_NAME_CHARS: RangeInclusive<usize> = 2..=64;
+    /// Characters of an external id, at least and at most. Source: as above.
+    pub const EXTERNAL_ID_CHARS: RangeInclusive<usize> = 2..=1224;
+    /// Life of keys in seconds, at least and at most; a role may allow less. Source: as above, and
+    /// the longest session that a role can be given.
+    pub const DURATION_SECONDS: RangeInclusive<u32> = 900..=43_200;
+
+    /// Whether a session may have that name. Source: as above.
+    #[must_use]
+    pub fn is_session_name(name: &str) -> bool {
+        Self::SESSION_NAME_CHARS.contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".@_-".contains(&byte))
+    }
 }
 
 /// Which namespaces may hold contacts of a directory.

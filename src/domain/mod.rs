@@ -8,6 +8,8 @@ pub mod channel;
 
 pub mod verification;
 
+pub mod ledger;
+
 pub mod access;
 
 pub mod call;

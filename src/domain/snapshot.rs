@@ -48,9 +48,18 @@ pub struct Entry {
     /// list (A23) may still show a contact that is gone.
     pub read_at: Option<Timestamp>,
     /// The values that wait for confirmation, if they were asked for since the last write.
-    pub pending: Option<Vec<Target>>,
+    pub pending: Option<Pending>,
     /// The last answer about its deletion.
     pub deletion: Option<Deletion>,
+}
+
+/// The values of a contact that wait for their owners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The values.
+    pub targets: Vec<Target>,
+    /// When they were asked for.
+    pub at: Timestamp,
 }
 
 /// The last answer about the deletion of a contact.
@@ -215,7 +224,7 @@ impl Snapshot {
     pub fn doubt_pending(&mut self) -> Changed {
         let mut changed = Changed::default();
         for (id, entry) in &mut self.entries {
-            if entry.pending.take_if(|pending| !pending.is_empty()).is_some() {
+            if entry.pending.take_if(|pending| !pending.targets.is_empty()).is_some() {
                 changed.ids.insert(id.clone());
             }
         }
@@ -291,8 +300,10 @@ impl Snapshot {
                 Ok(Reply::Verifications(targets)),
             ) => {
                 if let Some(entry) = self.entries.get_mut(id) {
-                    let earlier = entry.pending.take().filter(|_| *page > 1).unwrap_or_default();
-                    entry.pending = Some([earlier, targets.items.clone()].concat());
+                    let earlier = entry.pending.take().filter(|_| *page > 1);
+                    let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
+                    let targets = [earlier, targets.items.clone()].concat();
+                    entry.pending = Some(Pending { targets, at: now });
                 }
             }
             // Nothing is being deleted, or nothing is left of it (A6, A31): the Get tells which.
@@ -306,19 +317,32 @@ impl Snapshot {
                 self.mark_unread(id, &mut changed);
                 self.set_deletion(id, &DeletionState::Unclear, now, &mut changed);
             }
+            // A message changes nothing of the contact.
+            (
+                Call::SendEmailVerificationForMessageContact(..)
+                | Call::SendPhoneVerificationForMessageContact(..),
+                Ok(_),
+            ) => {}
             (call, Ok(_)) if !call.action().is_read() => {
                 if let Some(id) = call.contact_id() {
+                    let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
                     self.mark_unread(id, &mut changed);
+                    if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
+                    {
+                        entry.pending = waits;
+                    }
                 }
             }
             (call, Err(error)) => {
-                let look_again = matches!(
-                    error.class,
+                // Bindings may be refused because they are there already (A18).
+                let look_again = match error.class {
                     FailureClass::OutcomeUnknown
-                        | FailureClass::ContactNotFound
-                        | FailureClass::NothingPending
-                        | FailureClass::WrongState
-                );
+                    | FailureClass::ContactNotFound
+                    | FailureClass::NothingPending
+                    | FailureClass::WrongState => true,
+                    FailureClass::InvalidInput => call.members().is_some(),
+                    _ => false,
+                };
                 if let (true, Some(id)) = (look_again, call.contact_id()) {
                     self.mark_unread(id, &mut changed);
                 }
@@ -408,7 +432,7 @@ impl Snapshot {
         let confirmed_or_changed = before.status != contact.status
             || before.email != contact.email
             || before.phone != contact.phone;
-        if was_read || confirmed_or_changed {
+        if confirmed_or_changed {
             entry.pending = None;
         }
         changed.ids.insert(id.clone());
@@ -526,7 +550,7 @@ mod tests {
 
     fn pending(snapshot: &Snapshot) -> Option<Vec<Target>> {
         match snapshot.sight(&contact(1).id) {
-            Sight::Known(entry) => entry.pending,
+            Sight::Known(entry) => entry.pending.map(|pending| pending.targets),
             Sight::Unlisted | Sight::Gone => None,
         }
     }

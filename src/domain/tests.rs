@@ -501,6 +501,10 @@ fn what_is_pending_is_known_until_a_write_or_a_change_of_channels() {
     assert_eq!(known(&snapshot, "c-1"), "two");
     ask(&mut snapshot);
     let _ = update(&mut snapshot, "c-1", Ok(Reply::Done));
+    assert_eq!(known(&snapshot, "c-1"), "two unread pending", "no channel was written");
+    let email = Some(EmailAddress::observed("newer@example.com".to_owned()));
+    let call = Call::UpdateMessageContact("c-1".into(), Changes { email, ..Changes::default() });
+    let _ = snapshot.record(&call, &Ok(Reply::Done), at(40));
     assert_eq!(known(&snapshot, "c-1"), "two unread");
 }
 

@@ -176,8 +176,8 @@ reasons! {
     NamespaceNotAllowed stalls => "Have the namespace labelled, or `spec.namespaces` of the ResourceDirectory changed.";
     /// The directory does not allow a member that the spec names.
     MemberNotAllowed stalls => "Take the member out, or have `allowedMembers` of the ResourceDirectory changed.";
-    /// The directory has no room for another contact.
-    QuotaExceeded => "Delete contacts, or ask for a higher quota in the vendor's quota centre.";
+    /// The directory has no room for another contact, or the contact none for another member.
+    QuotaExceeded => "Delete contacts or take members out, or ask for a higher quota in the vendor's quota centre.";
     /// A member of the spec is not in the directory.
     UnknownMember => "Correct the id, or wait for the account to join.";
     /// The cloud keeps a phone number that the spec no longer has.

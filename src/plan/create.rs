@@ -13,14 +13,15 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, get, plan, rest, step_on,
+    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, get, plan, rest, step_on, verify,
 };
-use crate::domain::call::{Call, NewContact};
+use crate::domain::call::{Call, NewContact, Target};
 use crate::domain::contact::{
     ContactId, Creation, DesiredContact, Difference, Field, Mode, Recorded,
 };
 use crate::domain::snapshot::{Entry, Sight};
 use crate::domain::verdict::{Finding, Reason};
+use crate::domain::verification::Verification;
 
 /// How long after an unanswered Add the contact may still appear that it has made.
 ///
@@ -57,6 +58,12 @@ pub(super) fn begin(
         creation: Some(creation),
         last_write: None,
         last_error: input.recorded.last_error.clone(),
+        verification: verify::owed(
+            input.hash_key,
+            &input.recorded.verification,
+            Some(&Target::Email(wanted.email.clone())),
+            wanted.phone.clone().map(Target::Phone).as_ref(),
+        ),
         ..Recorded::default()
     };
     let add = Call::AddMessageContact(NewContact::from(wanted));
@@ -66,7 +73,12 @@ pub(super) fn begin(
 /// The contact that this object held is gone: its id is forgotten, whatever comes next. Kept, it
 /// would be read again whenever the snapshot has forgotten that it is gone.
 pub(super) fn again(input: &Input<'_>, view: &View<'_>, now: Timestamp) -> Plan {
-    let record = Recorded { contact_id: None, last_write: None, ..input.recorded.clone() };
+    let record = Recorded {
+        contact_id: None,
+        last_write: None,
+        verification: Verification::default(),
+        ..input.recorded.clone()
+    };
     replan(input, view, &record, now)
 }
 
@@ -80,7 +92,7 @@ pub(super) fn settle(
 ) -> Plan {
     // The view is that of the intent's name: under another one everything is looked at anew.
     let renamed = intent.name != wanted.name;
-    match outcome(view, now) {
+    match outcome(view, &input.recorded.verification, now) {
         Outcome::NotMade if renamed => drop_intent(input, now),
         Outcome::NotMade => begin(input, wanted, view, now),
         Outcome::Made(record) if renamed => remember(input, *record, now),
@@ -111,7 +123,7 @@ pub(super) enum Outcome {
     Wait(Timestamp),
 }
 
-pub(super) fn outcome(view: &View<'_>, now: Timestamp) -> Outcome {
+pub(super) fn outcome(view: &View<'_>, verification: &Verification, now: Timestamp) -> Outcome {
     let AddFate::Unanswered { since } = view.add else { return Outcome::NotMade };
     if now < since {
         // Written by a process whose clock was ahead: nothing that is seen before counts.
@@ -135,6 +147,7 @@ pub(super) fn outcome(view: &View<'_>, now: Timestamp) -> Outcome {
             return Outcome::Made(Box::new(Recorded {
                 directory_id: Some(view.directory_id.clone()),
                 contact_id: Some(only.contact.id.clone()),
+                verification: verification.clone(),
                 ..Recorded::default()
             }));
         }

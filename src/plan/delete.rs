@@ -25,7 +25,7 @@ pub(super) fn wait(input: &Input<'_>, why: &Finding) -> Plan {
 
 /// An intent is open: what it may have made must be deleted too.
 pub(super) fn settle(input: &Input<'_>, view: &View<'_>, now: Timestamp) -> Plan {
-    match create::outcome(view, now) {
+    match create::outcome(view, &input.recorded.verification, now) {
         create::Outcome::NotMade | create::Outcome::Absent => {
             let record = Recorded { creation: None, ..input.recorded.clone() };
             Plan { record, ..release(input) }

@@ -5,7 +5,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::domain::contact::{ContactId, DesiredContact, DirectoryId, Uid};
+use crate::domain::call::Target;
+use crate::domain::contact::{ContactId, ContactName, DesiredContact, DirectoryId, Uid};
 
 /// The key of the hashes: without it they could be guessed from a list of addresses.
 #[derive(Clone)]
@@ -46,6 +47,23 @@ impl HashKey {
         self.of("clearing", &[id.as_str()], wanted)
     }
 
+    /// Covers one value of one channel, whichever contact has it. An address is folded to ASCII
+    /// lower case: the same mailbox is the same target.
+    #[must_use]
+    pub fn of_target(&self, target: &Target) -> String {
+        let (channel, value) = match target {
+            Target::Email(email) => ("email", email.reveal().to_ascii_lowercase()),
+            Target::Phone(phone) => ("phone", phone.reveal().to_owned()),
+        };
+        self.digest(["target", channel, &value])
+    }
+
+    /// Covers the name of a contact.
+    #[must_use]
+    pub fn of_name(&self, name: &ContactName) -> String {
+        self.digest(["name", name.as_str()])
+    }
+
     fn of(&self, purpose: &str, identity: &[&str], wanted: &DesiredContact) -> String {
         let DesiredContact {
             name,
@@ -59,21 +77,23 @@ impl HashKey {
             verification: _,
             ready_when: _,
         } = wanted;
+        let fields = [
+            name.as_str(),
+            title.as_str(),
+            email.reveal(),
+            phone.as_ref().map_or("", |phone| phone.reveal()),
+        ];
+        let types = message_types.iter().map(|word| word.as_str());
+        let parts = std::iter::once(purpose).chain(identity.iter().copied());
+        self.digest(parts.chain(fields).chain(types))
+    }
+
+    /// Each part goes in with its length, so that no two lists of parts are the same bytes.
+    fn digest<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> String {
         let mut mac = self.mac();
-        let mut part = |text: &str| {
-            mac.update(&(text.len() as u64).to_be_bytes());
-            mac.update(text.as_bytes());
-        };
-        part(purpose);
-        for text in identity {
-            part(text);
-        }
-        part(name.as_str());
-        part(title.as_str());
-        part(email.reveal());
-        part(phone.as_ref().map_or("", |phone| phone.reveal()));
-        for word in message_types {
-            part(word.as_str());
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
         }
         let digest = mac.finalize().into_bytes();
         digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {

@@ -9,6 +9,10 @@ mod create;
 
 mod update;
 
+mod bind;
+
+mod verify;
+
 mod delete;
 
 mod setback;
@@ -28,12 +32,15 @@ use crate::domain::contact::{
     ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, ReadyWhen,
     Recorded, Removal, Uid,
 };
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Entry, Lists, Sight};
-use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+use crate::domain::verdict::{Finding, Reason, Verdict};
 use crate::domain::verification::Outlook;
 
+pub use bind::Attempts;
 use hash::HashKey;
-pub use setback::{Setback, next as next_setback, record_after};
+pub use setback::{Setback, Setbacks, record_after};
+pub use verify::{Unsent, asked_again};
 
 /// Everything that a decision is made from.
 #[derive(Debug, Clone)]
@@ -53,8 +60,12 @@ pub struct Input<'a> {
     pub recorded: &'a Recorded,
     /// What is known of the directory.
     pub connection: Connection<'a>,
-    /// The last call for this object, if it failed.
-    pub setback: Option<&'a Setback>,
+    /// The last calls for this object that failed; those for bindings aside.
+    pub setbacks: &'a Setbacks,
+    /// A message that was written down and is still to be sent.
+    pub unsent: Option<&'a Unsent>,
+    /// What is known of the calls for its bindings.
+    pub attempts: &'a Attempts,
     /// The key of the hashes.
     pub hash_key: &'a HashKey,
 }
@@ -77,6 +88,7 @@ pub enum Desired<'a> {
 
 /// What is known of the directory.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one is made a plan, and never kept")]
 pub enum Connection<'a> {
     /// Nothing, for this reason.
     Closed(Finding),
@@ -101,6 +113,8 @@ pub struct View<'a> {
     pub lists: Lists,
     /// What is known of an Add under the open intent.
     pub add: AddFate,
+    /// The verification messages of the directory.
+    pub ledger: &'a Ledger,
 }
 
 /// A contact whose name is the one in question.
@@ -148,14 +162,30 @@ pub struct Plan {
     pub record: Recorded,
     /// The one next step.
     pub step: Option<Step>,
+    /// The message that the step asks for: it MUST stand in the status and in the ledger first.
+    pub send: Option<Send>,
     /// Everything that is to be said.
     pub verdict: Verdict,
     /// The fields that differ and are left so; empty when in sync or being put right.
     pub drift: Vec<Difference>,
     /// What is to be seen of the channels.
     pub outlook: Outlook,
+    /// What still counts of the calls for the bindings. It MUST be kept when the pass ends, and
+    /// be asked when the step was a call for bindings and has ended.
+    pub attempts: Attempts,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
+}
+
+/// A verification message, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// A keyed hash of the address or number.
+    pub target: String,
+    /// A keyed hash of the contact's name.
+    pub contact: String,
+    /// When it was written down.
+    pub at: Timestamp,
 }
 
 /// One step. After it everything is looked at again.
@@ -185,6 +215,8 @@ pub enum Urgency {
 /// Names every situation a contact can be in. Details live in the function of that name.
 #[must_use]
 pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let seen = verify::seen(input, now);
+    let input = &Input { recorded: seen.as_ref().unwrap_or(input.recorded), ..input.clone() };
     let plan = match (&input.desired, &input.connection) {
         (Desired::Blocked(finding), _) | (Desired::Present(_), Connection::Closed(finding)) => {
             rest(input, finding.clone())
@@ -221,13 +253,27 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 {
                     rest(input, updating(BEING_DELETED))
                 }
-                (None, Some(Sight::Known(entry))) => update::converge(input, wanted, view, entry),
+                (None, Some(Sight::Known(entry))) => {
+                    let fields = update::converge(input, wanted, view, entry);
+                    let fields = setback::hold_back(input, fields, now);
+                    let bound = bind::beside(input, wanted, entry, fields, now);
+                    verify::beside(input, wanted, view, entry, bound, now)
+                }
                 (None, Some(Sight::Unlisted)) => look(input, view),
                 (None, Some(Sight::Gone)) => create::again(input, view, now),
             }
         }
     };
-    setback::hold_back(input, plan, now)
+    with_channels(input, setback::hold_back(input, plan, now), now)
+}
+
+/// What is said of the channels goes by what is recorded of them, whatever else is said.
+fn with_channels(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
+    let said = Input { recorded: &plan.record, ..input.clone() };
+    let (email_verified, phone_verified) = verify::findings(&said, now);
+    let outlook = verify::outlook(&said, now);
+    let verdict = Verdict { email_verified, phone_verified, ..plan.verdict };
+    Plan { verdict, outlook, ..plan }
 }
 
 /// The name under which other contacts matter: that of an open intent, else the wanted one.
@@ -269,9 +315,11 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
     Plan {
         record: input.recorded.clone(),
         step: None,
+        send: None,
         verdict: verdict(input, synced),
         drift: Vec::new(),
         outlook: Outlook::default(),
+        attempts: input.attempts.clone(),
         recheck_at: None,
     }
 }
@@ -309,36 +357,17 @@ fn urgency(input: &Input<'_>) -> Urgency {
     }
 }
 
-/// The whole verdict, from how the data stands.
+/// The verdict, from how the data stands; what is said of the channels comes at the end.
 fn verdict(input: &Input<'_>, synced: Finding) -> Verdict {
-    let channel = |what: &str| {
-        if synced.status == Status::True {
-            Finding::unknown(
-                Reason::VerificationPending,
-                format!(
-                    "whether the {what} was confirmed is not tracked by this version; verify it \
-                     in the console, or set `readyWhen: Synced`"
-                ),
-            )
-        } else {
-            Finding::unknown(Reason::NotSynced, "known once the contact is in sync")
-        }
-    };
-    let (phone, members, ready_when) = match input.desired {
-        Desired::Present(wanted) => {
-            (wanted.phone.is_some(), wanted.members.is_some(), wanted.ready_when)
-        }
-        Desired::Absent { .. } | Desired::Blocked(_) => (false, false, ReadyWhen::Verified),
+    let (members, ready_when) = match input.desired {
+        Desired::Present(wanted) => (wanted.members.is_some(), wanted.ready_when),
+        Desired::Absent { .. } | Desired::Blocked(_) => (false, ReadyWhen::Verified),
     };
     Verdict {
-        email_verified: channel("e-mail address"),
-        phone_verified: phone.then(|| channel("phone number")),
-        bound: members.then(|| {
-            Finding::unknown(
-                Reason::NotSynced,
-                "`members` is not acted upon by this version; bindings are left as they are",
-            )
-        }),
+        email_verified: verify::not_known(),
+        phone_verified: None,
+        bound: members
+            .then(|| Finding::unknown(Reason::NotSynced, "known once the fields are in sync")),
         policy_compliant: None,
         ready_waits_for_verification: ready_when == ReadyWhen::Verified,
         synced,

@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after,
+    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
+    name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MessageType,
     Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::VerificationPolicy;
@@ -512,7 +513,7 @@ struct Memory {
     /// The record in hand: its last write is stored when the pass ends.
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
-    setback: Option<Setback>,
+    setbacks: Setbacks,
     recheck_at: Option<Timestamp>,
     dirty: bool,
     last: Option<(Status, Reason)>,
@@ -526,6 +527,7 @@ struct World {
     let_go: BTreeSet<Uid>,
     snapshot: Snapshot,
     memory: [Memory; OBJECTS],
+    ledger: Ledger,
     started_at: Timestamp,
     now: Timestamp,
     fault: Option<Fault>,
@@ -564,6 +566,7 @@ impl World {
             let_go: BTreeSet::new(),
             snapshot: Snapshot::default(),
             memory: Default::default(),
+            ledger: Ledger::default(),
             started_at: now,
             now,
             fault: None,
@@ -688,6 +691,7 @@ impl World {
             rival,
             lists: self.snapshot.lists(),
             add,
+            ledger: &self.ledger,
         }
     }
 
@@ -709,7 +713,9 @@ impl World {
             desired: object.desired(),
             recorded: &recorded,
             connection: Connection::Open(view),
-            setback: memory.setback.as_ref(),
+            setbacks: &memory.setbacks,
+            unsent: None,
+            attempts: &Attempts::default(),
             hash_key: &self.key,
         };
         let plan = plan(&input, self.now);
@@ -721,10 +727,11 @@ impl World {
         self.tick(SignedDuration::from_millis(1));
         let Some(object) = self.objects[index].clone() else { return Ok(Turn::Rests) };
         let (recorded, plan, add) = self.ask(index, &object);
-        let Plan { record, step, verdict, drift: _, outlook: _, recheck_at } = plan;
+        let Plan { record, step, send: _, verdict, drift: _, outlook: _, attempts: _, recheck_at } =
+            plan;
         self.memory[index].last = Some((verdict.synced.status, verdict.synced.reason));
         if verdict.synced.status == Status::True {
-            self.memory[index].setback = None;
+            self.memory[index].setbacks.settle();
         }
         let stored = &object.stored;
         // Until the call has ended its write counts for nothing: the lane asks again.
@@ -781,13 +788,7 @@ impl World {
                 let error = self.list();
                 let action = Call::ListMessageContacts { page: 1 }.action();
                 let memory = &mut self.memory[index];
-                memory.setback = next_setback(
-                    memory.setback.as_ref(),
-                    action,
-                    error.as_ref(),
-                    object.generation,
-                    self.now,
-                );
+                memory.setbacks.note(action, error.as_ref(), object.generation, self.now);
             }
             Some(Step::Call(call, _)) => {
                 self.memory[index].in_hand = Some(before.clone());
@@ -871,9 +872,8 @@ impl World {
         if adds && error.is_some_and(|error| error.class.not_executed()) {
             memory.add = Some(AddFate::NotMade);
         }
-        let setback = memory.setback.as_ref();
-        memory.setback = next_setback(setback, call.action(), error, object.generation, self.now);
-        memory.in_hand = Some(record_after(before, planned, error));
+        memory.setbacks.note(call.action(), error, object.generation, self.now);
+        memory.in_hand = Some(record_after(before, planned, call, error));
         Ok(Turn::Goes)
     }
 
@@ -975,7 +975,10 @@ impl World {
                     members: None,
                     mode: if *report { Mode::ReportOnly } else { Mode::Enforce },
                     adoption: Adoption::IfIdentical,
-                    verification: VerificationPolicy::default(),
+                    verification: VerificationPolicy {
+                        send: false,
+                        ..VerificationPolicy::default()
+                    },
                     ready_when: ReadyWhen::Synced,
                 };
                 self.apply(*object, spec);

@@ -1,9 +1,13 @@
 //! What a failed call means for the next step: when it may be tried again, and what is said.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict};
-use crate::domain::call::{Action, Call, CallError, FailureClass, PhoneChange};
+use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict, verify};
+use crate::domain::call::{
+    Action, Call, CallError, FailureClass, KeyCause, KeyFailure, PhoneChange,
+};
 use crate::domain::contact::{LastError, LastWrite, Recorded};
 use crate::domain::verdict::{Finding, Reason};
 
@@ -22,14 +26,107 @@ pub struct Setback {
     pub failures: u32,
 }
 
+/// What failed for one object, at most one setback a concern.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setbacks(BTreeMap<Concern, Setback>);
+
+/// Calls that hold each other back when one of them fails: others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Concern {
+    /// That read alone.
+    Reading(Action),
+    /// Whether the contact is there, and its fields.
+    Contact,
+    /// Asking the owner of the mailbox.
+    Mail,
+    /// Asking the owner of the phone.
+    Text,
+}
+
+impl Concern {
+    fn of(action: Action) -> Self {
+        match action {
+            Action::SendEmailVerificationForMessageContact => Self::Mail,
+            Action::SendPhoneVerificationForMessageContact => Self::Text,
+            Action::AddMessageContact
+            | Action::UpdateMessageContact
+            | Action::DeleteMessageContact
+            | Action::AssociateMembers
+            | Action::DisassociateMembers
+            | Action::CancelMessageContactUpdate => Self::Contact,
+            Action::GetMessageContact
+            | Action::ListMessageContacts
+            | Action::GetMessageContactDeletionStatus
+            | Action::ListMessageContactVerifications
+            | Action::GetResourceDirectory => Self::Reading(action),
+        }
+    }
+}
+
+impl Setbacks {
+    /// The setback that concerns calls of that operation.
+    #[must_use]
+    pub fn of(&self, action: Action) -> Option<&Setback> {
+        self.0.get(&Concern::of(action))
+    }
+
+    /// Takes in how a call ended: a setback of the same operation is forgotten when it worked.
+    pub fn note(
+        &mut self,
+        action: Action,
+        error: Option<&CallError>,
+        generation: i64,
+        now: Timestamp,
+    ) {
+        let concern = Concern::of(action);
+        let before = self.0.remove(&concern);
+        let next = match error {
+            None => before.filter(|setback| setback.error.action != action),
+            Some(error) => Some(Setback::after(before.as_ref(), error, generation, now)),
+        };
+        self.0.extend(next.map(|next| (concern, next)));
+    }
+
+    /// The contact is in sync: what failed before must not hold back a repair later. Messages to
+    /// its owner are another matter.
+    pub fn settle(&mut self) {
+        self.0.retain(|concern, _| matches!(concern, Concern::Mail | Concern::Text));
+    }
+}
+
+impl From<Setback> for Setbacks {
+    fn from(setback: Setback) -> Self {
+        Self(BTreeMap::from([(Concern::of(setback.error.action), setback)]))
+    }
+}
+
 /// Shortest pause after a call without a usable answer; doubled each time.
 const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// Longest pause between two tries, and the pause where only somebody else can help.
 const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 impl Setback {
+    /// What is known after one more failure.
+    pub(super) fn after(
+        before: Option<&Self>,
+        error: &CallError,
+        generation: i64,
+        now: Timestamp,
+    ) -> Self {
+        let again = before.filter(|setback| setback.generation == generation);
+        let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
+        Self { error: error.clone(), generation, at: now, failures }
+    }
+
+    /// When an operation may be tried again on which nothing else depends: a refusal of a value is
+    /// not final there.
+    pub(super) fn again_or_slowly(&self) -> Timestamp {
+        let slowly = self.at.saturating_add(RETRY_PAUSE_MAX).unwrap_or(Timestamp::MAX);
+        self.again_at().unwrap_or(slowly)
+    }
+
     /// When the operation may be tried again; `None`: not before the spec changes.
-    fn again_at(&self) -> Option<Timestamp> {
+    pub(super) fn again_at(&self) -> Option<Timestamp> {
         let doubled =
             1_i32.checked_shl(self.failures.saturating_sub(1).min(12)).unwrap_or(i32::MAX);
         let growing = RETRY_PAUSE_MIN.saturating_mul(doubled).min(RETRY_PAUSE_MAX);
@@ -42,7 +139,8 @@ impl Setback {
             | FailureClass::WrongState
             | FailureClass::Credentials
             | FailureClass::TokenExpired
-            | FailureClass::Clock
+            | FailureClass::Clock(_)
+            | FailureClass::NoKeys(_)
             | FailureClass::NameTaken
             | FailureClass::ContactNotFound => growing,
             FailureClass::Permission
@@ -62,12 +160,17 @@ impl Setback {
 /// Takes the step out of the plan if a failed call forbids it now, and says why.
 pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     let plan = without_outdated_error(input, plan);
-    let setback = input.setback.filter(|setback| setback.generation == input.generation);
     let call = match &plan.step {
+        // Bindings and messages have setbacks of their own.
+        Some(Step::Call(call, _)) if call.members().is_some() || plan.send.is_some() => {
+            return plan;
+        }
         Some(Step::Call(call, _)) => call,
         Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
         Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
     };
+    let setback = input.setbacks.of(call.action());
+    let setback = setback.filter(|setback| setback.generation == input.generation);
     let write = !call.action().is_read();
     let last_error = plan.record.last_error.as_ref();
     let last_error = last_error.filter(|error| write && stands_against(input, &error.code, call));
@@ -76,7 +179,10 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
         let plan = held(input, plan, finding, None);
         return if clears { without_count(plan) } else { plan };
     }
-    let Some(setback) = setback.filter(|setback| forbids(input, setback, call)) else {
+    let Some(setback) = setback.filter(|setback| {
+        let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
+        stands_against(input, code, call)
+    }) else {
         return plan;
     };
     if setback.error.class == FailureClass::NameTaken && outdated_list(input, setback) {
@@ -116,14 +222,6 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
 fn without_outdated_error(input: &Input<'_>, mut plan: Plan) -> Plan {
     plan.record.last_error.take_if(|error| error.generation != input.generation);
     plan
-}
-
-/// A read that failed holds back that read; a write that failed holds back every write.
-fn forbids(input: &Input<'_>, setback: &Setback, call: &Call) -> bool {
-    let failed = setback.error.action;
-    let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
-    let alike = failed == call.action() || (!failed.is_read() && !call.action().is_read());
-    alike && stands_against(input, code, call)
 }
 
 /// Whether a refusal with this code concerns the call. That a number is not taken out (A14) does
@@ -193,7 +291,7 @@ fn refused(call: &Call, error: &LastError) -> Finding {
 }
 
 /// What a failed call is called in the status.
-fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
+pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
     let CallError { action, class, code, .. } = &setback.error;
     let code = code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
     let what = format!("{action}: {}{code}", class.as_str());
@@ -208,8 +306,19 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
             let next = format!("grant resourcemanager:{action} to the identity of the directory");
             return Finding::unmet(Reason::Unauthorized, format!("{what}; {next}"));
         }
-        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock => {
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_) => {
             (Reason::Unauthorized, "it is tried again with growing pauses")
+        }
+        // Nothing was called: the failure is none of this action.
+        FailureClass::NoKeys(KeyFailure { cause, .. }) => {
+            let reason = match cause {
+                KeyCause::Unanswered => Reason::CloudUnavailable,
+                KeyCause::Refused | KeyCause::Forbidden | KeyCause::NoRole | KeyCause::Clock(_) => {
+                    Reason::Unauthorized
+                }
+            };
+            let next = "see the conditions of the directory";
+            return Finding::unmet(reason, format!("{action}: {}; {next}", class.as_str()));
         }
         FailureClass::Quota => (Reason::QuotaExceeded, "it is tried again every few minutes"),
         FailureClass::UnknownMember => {
@@ -242,32 +351,20 @@ fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
     Finding::unmet(reason, format!("{what}; {next}"))
 }
 
-/// Forgets or keeps a setback when the next call ends.
-#[must_use]
-pub fn next(
-    before: Option<&Setback>,
-    action: Action,
-    error: Option<&CallError>,
-    generation: i64,
-    now: Timestamp,
-) -> Option<Setback> {
-    match error {
-        None => before.filter(|setback| setback.error.action != action).cloned(),
-        Some(error) => {
-            let again = before.filter(|setback| setback.generation == generation);
-            let failures = again.map_or(1, |setback| setback.failures.saturating_add(1));
-            Some(Setback { error: error.clone(), generation, at: now, failures })
-        }
-    }
-}
-
 /// What our status is to remember once the call of a plan has ended: `before` is what the plan was
 /// made from, `planned` its record.
 ///
 /// A write without an answer is noted, since it may have been made, but not counted among those
 /// that read back differently: in an outage every contact would end as contested.
 #[must_use]
-pub fn record_after(before: &Recorded, planned: Recorded, error: Option<&CallError>) -> Recorded {
+pub fn record_after(
+    before: &Recorded,
+    planned: Recorded,
+    call: &Call,
+    error: Option<&CallError>,
+) -> Recorded {
+    let verification = verify::after_send(planned.verification, call, error);
+    let planned = Recorded { verification, ..planned };
     let last_write = match error.map(|error| error.class.not_executed()) {
         None => planned.last_write,
         Some(true) => before.last_write.clone(),

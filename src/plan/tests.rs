@@ -3,6 +3,7 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -11,22 +12,25 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Step, View,
-    name_in_question, next_setback, plan, record_after,
+    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step,
+    Unsent, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
-    PhoneChange, Target,
+    KeyCause, KeyFailure, KeyStep, PhoneChange, Skew, Target,
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
     AccountId, Adoption, ContactId, ContactName, ContactStatus, Creation, DesiredContact,
-    DirectoryId, LastError, LastWrite, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
-    Removal, Title, Uid,
+    DirectoryId, LastError, LastWrite, MemberId, MessageType, Mode, ObservedContact, ReadyWhen,
+    Recorded, Removal, Title, Uid,
 };
-use crate::domain::snapshot::{Deletion, Entry, Lists, Sight};
+use crate::domain::ledger::Ledger;
+use crate::domain::snapshot::{Deletion, Entry, Lists, Pending, Sight};
 use crate::domain::verdict::{Finding, Reason};
-use crate::domain::verification::VerificationPolicy;
+use crate::domain::verification::{
+    ChannelRecord, ChannelState, Evidence, Verification, VerificationPolicy,
+};
 
 const SPEC_NAME: &str = "opsteam";
 const OWN_ID: &str = "c-ownownownownowno";
@@ -114,6 +118,9 @@ struct Situation {
     lists: Lists,
     add: AddFate,
     setback: Option<Setback>,
+    unsent: Option<Unsent>,
+    ledger: Ledger,
+    attempts: Attempts,
     now: Timestamp,
 }
 
@@ -132,6 +139,9 @@ fn fresh() -> Situation {
         lists: Lists { last: Some(at(700)), before: Some(at(400)) },
         add: AddFate::NotMade,
         setback: None,
+        unsent: None,
+        ledger: Ledger::default(),
+        attempts: Attempts::default(),
         now: at(1000),
     }
 }
@@ -141,9 +151,28 @@ fn holding(contact: ObservedContact) -> Situation {
     let recorded = Recorded {
         directory_id: Some(DIRECTORY.into()),
         contact_id: Some(contact.id.clone()),
+        verification: verified(&wanted()),
         ..Recorded::default()
     };
     Situation { recorded, own: Some(Sight::Known(entry(contact))), ..fresh() }
+}
+
+/// The owners of both channels have confirmed them.
+fn verified(wanted: &DesiredContact) -> Verification {
+    let channel = |value: Target| {
+        let target = key().of_target(&value);
+        ChannelRecord {
+            verified_target: Some(target.clone()),
+            target,
+            state: ChannelState::Verified,
+            sends: 1,
+            last_sent: Some(at(100)),
+            evidence: Some(Evidence::SeenPending),
+        }
+    };
+    let phone = wanted.phone.clone().map(Target::Phone);
+    let email = Some(channel(Target::Email(wanted.email.clone())));
+    Verification { email, phone: phone.map(channel) }
 }
 
 /// An object with an intent open since 900, under the name of its spec.
@@ -187,6 +216,11 @@ fn with_entry(mut situation: Situation, change: impl FnOnce(&mut Entry)) -> Situ
     situation
 }
 
+/// The values that wait, as just asked for.
+fn waits(targets: impl IntoIterator<Item = Target>) -> Pending {
+    Pending { targets: targets.into_iter().collect(), at: at(990) }
+}
+
 fn failed(action: Action, class: FailureClass, code: &str) -> Setback {
     let error = CallError {
         action,
@@ -212,6 +246,9 @@ fn planned(situation: &Situation) -> Plan {
         lists,
         add,
         setback,
+        unsent,
+        ledger,
+        attempts,
         now,
     } = situation;
     let uid = Uid::from("uid-own");
@@ -225,6 +262,7 @@ fn planned(situation: &Situation) -> Plan {
             rival: *rival,
             lists: *lists,
             add: *add,
+            ledger,
         }),
     };
     let input = Input {
@@ -239,7 +277,9 @@ fn planned(situation: &Situation) -> Plan {
         },
         recorded,
         connection,
-        setback: setback.as_ref(),
+        setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
+        unsent: unsent.as_ref(),
+        attempts,
         hash_key: &key(),
     };
     plan(&input, *now)
@@ -248,10 +288,13 @@ fn planned(situation: &Situation) -> Plan {
 /// The plan in a few lines: the reason, the step, what is recorded anew, drift, the next look.
 fn shown(situation: &Situation) -> String {
     let plan = planned(situation);
-    let Plan { record, step, verdict, drift, outlook: _, recheck_at } = &plan;
+    let Plan { record, step, send, verdict, drift, outlook, attempts: _, recheck_at } = &plan;
     let mut text = String::new();
     let stalled = if verdict.synced.reason.stalls() { ", stalled" } else { "" };
     let _ = write!(text, "{}={}{stalled}", verdict.synced.reason, verdict.synced.status.as_str());
+    if let Some(bound) = &verdict.bound {
+        let _ = write!(text, "\nbound: {}={}", bound.reason, bound.status.as_str());
+    }
     match step {
         None => {}
         Some(Step::Call(call, urgency)) => {
@@ -267,7 +310,7 @@ fn shown(situation: &Situation) -> String {
         creation,
         last_write,
         last_error,
-        verification: _,
+        verification,
         reverts: _,
     } = record;
     let before = &situation.recorded;
@@ -289,6 +332,24 @@ fn shown(situation: &Situation) -> String {
         let shown = last_error.as_ref().map(|e| (e.code.as_str(), e.action.as_str(), e.generation));
         let _ = write!(text, "\nerror: {shown:?}");
     }
+    let Verification { email, phone } = verification;
+    for (channel, record, before, outlook) in [
+        ("mailbox", email, &before.verification.email, &outlook.email),
+        ("phone", phone, &before.verification.phone, &outlook.phone),
+    ] {
+        if record != before {
+            let _ = write!(text, "\n{channel}: {}", shown_channel(record.as_ref()));
+        }
+        if let Some(next) = outlook.next_send {
+            let _ = write!(text, "\n{channel}: next at {}", seconds(next));
+        }
+        if let Some(waiting) = &outlook.waiting {
+            let _ = write!(text, "\n{channel}: {waiting} waits");
+        }
+    }
+    if let Some(send) = send {
+        let _ = write!(text, "\nwritten down at {}", seconds(send.at));
+    }
     for difference in drift {
         let (field, desired) = (difference.field.as_str(), &difference.desired);
         let _ = write!(text, "\ndrift: {field} {:?} -> {desired:?}", difference.observed);
@@ -297,6 +358,15 @@ fn shown(situation: &Situation) -> String {
         let _ = write!(text, "\nrecheck: {}", seconds(*recheck_at));
     }
     text
+}
+
+fn shown_channel(record: Option<&ChannelRecord>) -> String {
+    let Some(record) = record else { return "nothing".to_owned() };
+    let ChannelRecord { target: _, state, sends, last_sent, evidence, verified_target } = record;
+    let sent = last_sent.map_or("never".to_owned(), |at| seconds(at).to_string());
+    let evidence = evidence.map_or("none", Evidence::as_str);
+    let verified = if verified_target.is_some() { ", verified before" } else { "" };
+    format!("{}, {sends} sent, last {sent}, evidence {evidence}{verified}", state.as_str())
 }
 
 fn seconds(moment: Timestamp) -> i64 {
@@ -322,6 +392,10 @@ fn shown_call(call: &Call) -> String {
             format!("{action} {id} {fields}")
         }
         Call::AddMessageContact(new) => format!("{action} {}", new.name.as_str()),
+        Call::AssociateMembers(_, ids) | Call::DisassociateMembers(_, ids) => {
+            let ids: Vec<_> = ids.iter().map(MemberId::as_str).collect();
+            format!("{action} {}", ids.join(" "))
+        }
         Call::DeleteMessageContact { id, retain_in_members } => {
             format!("{action} {id} retain={retain_in_members}")
         }
@@ -332,8 +406,6 @@ fn shown_call(call: &Call) -> String {
         | Call::SendPhoneVerificationForMessageContact(..)
         | Call::ListMessageContactVerifications { .. }
         | Call::CancelMessageContactUpdate { .. }
-        | Call::AssociateMembers(..)
-        | Call::DisassociateMembers(..)
         | Call::GetResourceDirectory => {
             format!("{action} {}", call.contact_id().map_or("", ContactId::as_str))
         }
@@ -382,10 +454,12 @@ fn a_directory_id_without_contact_or_intent_binds_to_nothing() {
     check(
         situation,
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        directory: Some(DirectoryId("rd-direct"))
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            directory: Some(DirectoryId("rd-direct"))
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -406,10 +480,12 @@ fn an_intent_is_recorded_with_the_add() {
     check(
         fresh(),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        directory: Some(DirectoryId("rd-direct"))
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            directory: Some(DirectoryId("rd-direct"))
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -418,8 +494,10 @@ fn the_same_intent_is_used_again() {
     check(
         intending(AddFate::NotMade),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -429,9 +507,11 @@ fn another_spec_under_the_same_name_makes_another_intent() {
     check(
         with_spec(situation, |spec| spec.title = Title::CEO),
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -510,10 +590,12 @@ fn a_contact_that_is_gone_is_created_again() {
     check(
         Situation { own, ..holding(observed()) },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam
-        contact: None
-        intent: Some(("opsteam", 1000))"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            contact: None
+            intent: Some(("opsteam", 1000))
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -524,8 +606,10 @@ fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
     check(
         Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) },
         expect![[r#"
-        NameTaken=False, stalled
-        contact: None"#]],
+            NameTaken=False, stalled
+            contact: None
+            mailbox: nothing
+            phone: nothing"#]],
     );
 }
 
@@ -535,9 +619,11 @@ fn a_gone_contact_is_forgotten_while_the_next_add_waits() {
     check(
         Situation { own: Some(Sight::Gone), setback, ..holding(observed()) },
         expect![[r#"
-        QuotaExceeded=False
-        contact: None
-        recheck: 1300"#]],
+            QuotaExceeded=False
+            contact: None
+            mailbox: nothing
+            phone: nothing
+            recheck: 1300"#]],
     );
 }
 
@@ -576,10 +662,15 @@ fn an_unanswered_add_that_made_the_contact_is_ours() {
     check(
         Situation { namesakes, ..intending(unanswered(900)) },
         expect![[r#"
-        InSync=True
-        contact: Some("c-made")
-        intent: None
-        mismatches: Some(0)"#]],
+            InSync=True
+            Create: ListMessageContactVerifications c-made
+            contact: Some("c-made")
+            intent: None
+            mismatches: Some(0)
+            mailbox: Sent, 0 sent, last 1000, evidence none
+            mailbox: next at 87400
+            phone: Sent, 0 sent, last 1000, evidence none
+            phone: next at 87400"#]],
     );
 }
 
@@ -637,11 +728,15 @@ fn a_contact_found_with_other_fields_is_updated() {
     check(
         with_spec(situation, |spec| spec.title = Title::CEO),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-made title=CEO
-        contact: Some("c-made")
-        intent: None
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-made title=CEO
+            contact: Some("c-made")
+            intent: None
+            mismatches: Some(1)
+            mailbox: Sent, 0 sent, last 1000, evidence none
+            mailbox: next at 87400
+            phone: Sent, 0 sent, last 1000, evidence none
+            phone: next at 87400"#]],
     );
 }
 
@@ -847,11 +942,13 @@ fn a_changed_email_is_sent_alone_after_a_look_at_what_is_pending() {
         Repair: ListMessageContactVerifications c-ownownownownowno"#]],
     );
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none
+            mailbox: m***@example.com waits"#]],
     );
 }
 
@@ -859,11 +956,13 @@ fn a_changed_email_is_sent_alone_after_a_look_at_what_is_pending() {
 fn a_missing_email_is_sent() {
     let situation = drifted(|contact| contact.email = None);
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=m***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none
+            mailbox: m***@example.com waits"#]],
     );
 }
 
@@ -877,11 +976,13 @@ fn a_changed_phone_is_sent_alone_after_a_look_at_what_is_pending() {
         Repair: ListMessageContactVerifications c-ownownownownowno"#]],
     );
     check(
-        with_entry(situation, |entry| entry.pending = Some(vec![])),
+        with_entry(situation, |entry| entry.pending = Some(waits([]))),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno phone=86-138****8000
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno phone=86-138****8000
+            mismatches: Some(1)
+            phone: Pending, 0 sent, last never, evidence none
+            phone: 86-138****8000 waits"#]],
     );
 }
 
@@ -890,9 +991,10 @@ fn a_phone_that_the_spec_no_longer_has_is_cleared() {
     check(
         with_spec(holding(observed()), |spec| spec.phone = None),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno phone=
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno phone=
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -931,9 +1033,10 @@ fn taking_the_phone_out_goes_alone_and_last() {
     check(
         with_spec(situation, |spec| spec.phone = None),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -962,7 +1065,7 @@ fn report_only_shows_every_difference_masked_and_writes_nothing() {
         contact.phone = None;
         contact.message_types.clear();
     });
-    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits([])));
     let situation = Situation { finalizer: false, ..situation };
     check(
         with_spec(situation, |spec| spec.mode = Mode::ReportOnly),
@@ -1039,26 +1142,44 @@ fn a_value_that_waits_for_its_owner_is_not_written_again() {
     });
     let pending =
         vec![Target::Phone(phone("86-13800138000")), Target::Email(email("MAILBOX@example.com"))];
-    let situation = with_entry(situation, |entry| entry.pending = Some(pending));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits(pending)));
     check(
         situation.clone(),
         expect![[r#"
-        InSync=True
-        mismatches: Some(0)"#]],
+            InSync=True
+            mismatches: Some(0)
+            mailbox: Sent, 1 sent, last 100, evidence SeenPending
+            mailbox: next at 86500
+            mailbox: m***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits
+            recheck: 86500"#]],
     );
     check(
         with_spec(situation.clone(), |spec| spec.title = Title::CEO),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=CEO
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=CEO
+            mismatches: Some(1)
+            mailbox: Sent, 1 sent, last 100, evidence SeenPending
+            mailbox: next at 86500
+            mailbox: m***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits"#]],
     );
     check(
         with_spec(situation, |spec| spec.email = email("third@example.com")),
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno email=t***@example.com
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno email=t***@example.com
+            mismatches: Some(1)
+            mailbox: Pending, 0 sent, last never, evidence none, verified before
+            mailbox: t***@example.com waits
+            phone: Sent, 1 sent, last 100, evidence SeenPending
+            phone: next at 86500
+            phone: 86-138****8000 waits"#]],
     );
 }
 
@@ -1117,8 +1238,9 @@ fn a_phone_that_the_cloud_keeps_is_not_removable() {
     check(
         written(situation, 2),
         expect![[r#"
-        NotRemovable=False
-        drift: phoneNumber "86-138****8000" -> """#]],
+            NotRemovable=False
+            phone: nothing
+            drift: phoneNumber "86-138****8000" -> """#]],
     );
 }
 
@@ -1130,8 +1252,9 @@ fn a_phone_that_the_cloud_refuses_to_clear_is_not_removable() {
     check(
         Situation { setback, ..situation.clone() },
         expect![[r#"
-        NotRemovable=False
-        error: Some(("InvalidParameter.PhoneNumber", "UpdateMessageContact", 3))"#]],
+            NotRemovable=False
+            error: Some(("InvalidParameter.PhoneNumber", "UpdateMessageContact", 3))
+            phone: nothing"#]],
     );
     let mut remembered = situation;
     remembered.recorded.last_error = Some(LastError {
@@ -1139,7 +1262,12 @@ fn a_phone_that_the_cloud_refuses_to_clear_is_not_removable() {
         action: "UpdateMessageContact".into(),
         generation: 3,
     });
-    check(remembered, expect!["NotRemovable=False"]);
+    check(
+        remembered,
+        expect![[r#"
+        NotRemovable=False
+        phone: nothing"#]],
+    );
 }
 
 /// The refused number kept every other difference from being put right, as an invalid spec.
@@ -1157,9 +1285,10 @@ fn a_phone_that_stays_does_not_keep_other_fields_from_being_written() {
     check(
         situation,
         expect![[r#"
-        Updating=False
-        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
-        mismatches: Some(1)"#]],
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)
+            phone: nothing"#]],
     );
 }
 
@@ -1167,9 +1296,10 @@ fn a_phone_that_stays_does_not_keep_other_fields_from_being_written() {
 fn a_write_without_an_answer_is_not_counted() {
     let situation = drifted(|contact| contact.title = "CEO".to_owned());
     let planned = planned(&situation).record;
+    let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
         after.last_write.map(|write| write.mismatches)
     };
     assert_eq!(count(None), Some(1));
@@ -1177,8 +1307,817 @@ fn a_write_without_an_answer_is_not_counted() {
     assert_eq!(count(Some(FailureClass::Throttled)), None);
     let again = written(situation, 1);
     let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
-    let after = record_after(&again.recorded, self::planned(&again).record, Some(&error));
+    let after = record_after(&again.recorded, self::planned(&again).record, call, Some(&error));
     assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
+}
+
+// Bindings.
+
+/// An object that wants these members, and its contact that is bound to those; ids are written with
+/// spaces between them.
+fn bound_to(wanted: &str, shown: &str) -> Situation {
+    let situation = drifted(|contact| contact.members = ids(shown));
+    with_spec(situation, |spec| spec.members = Some(ids(wanted)))
+}
+
+fn ids(text: &str) -> BTreeSet<MemberId> {
+    text.split_whitespace().map(MemberId::from).collect()
+}
+
+/// What a cloud does with a call for bindings: takes it, takes it without an effect, or refuses it.
+enum Answer {
+    Taken,
+    Ignored,
+    Refused(FailureClass, &'static str),
+}
+
+/// Plans, calls and reads again until nothing is left to do now. The calls, and what is said then.
+fn told_of_bindings(
+    situation: &mut Situation,
+    mut cloud: impl FnMut(&Call, &ObservedContact) -> Answer,
+) -> String {
+    let mut text = String::new();
+    for _ in 0..40 {
+        let plan = planned(situation);
+        let Some(Step::Call(call, urgency)) = &plan.step else {
+            situation.attempts = plan.attempts;
+            text += &shown(situation);
+            let bound = plan.verdict.bound.map(|bound| bound.message).unwrap_or_default();
+            let _ = write!(text, "\n{bound}");
+            return text;
+        };
+        let _ = write!(text, "{urgency:?}: {}", shown_call(call));
+        let Some(Sight::Known(entry)) = &mut situation.own else { break };
+        let contact = Arc::make_mut(&mut entry.contact);
+        let error = match (cloud(call, contact), call) {
+            (Answer::Refused(class, code), _) => {
+                let _ = write!(text, " -> {code}");
+                Some(failed(call.action(), class, code).error)
+            }
+            (Answer::Taken, Call::AssociateMembers(_, ids)) => {
+                contact.members.extend(ids.iter().cloned());
+                None
+            }
+            (Answer::Taken, Call::DisassociateMembers(_, ids)) => {
+                contact.members.retain(|id| !ids.contains(id));
+                None
+            }
+            (Answer::Taken | Answer::Ignored, _) => None,
+        };
+        text.push('\n');
+        situation.attempts = plan.attempts.after(call, error.as_ref(), situation.now);
+    }
+    panic!("it does not end:\n{text}")
+}
+
+fn check_bindings(
+    situation: &mut Situation,
+    cloud: impl FnMut(&Call, &ObservedContact) -> Answer,
+    expected: Expect,
+) {
+    expected.assert_eq(&told_of_bindings(situation, cloud));
+}
+
+fn taken(_: &Call, _: &ObservedContact) -> Answer {
+    Answer::Taken
+}
+
+fn sent(call: &Call) -> &BTreeSet<MemberId> {
+    call.members().unwrap_or_else(|| panic!("no call for bindings: {call:?}"))
+}
+
+fn binds(call: &Call) -> bool {
+    call.action() == Action::AssociateMembers
+}
+
+/// A cloud that does not know these ids.
+fn without(unknown: &str) -> impl Fn(&Call, &ObservedContact) -> Answer {
+    let unknown = ids(unknown);
+    move |call, _| {
+        if sent(call).is_disjoint(&unknown) {
+            Answer::Taken
+        } else {
+            Answer::Refused(FailureClass::UnknownMember, "InvalidMember")
+        }
+    }
+}
+
+/// Unbound, a contact of this cloud still shows what follows from its folder `fd-1` (A26); taking
+/// out what is not bound is an error under A18.
+fn expanded(refuses: bool) -> impl Fn(&Call, &ObservedContact) -> Answer {
+    let inherited = ids("11 12 fd-2");
+    move |call, _| {
+        if binds(call) || sent(call).is_disjoint(&inherited) {
+            Answer::Taken
+        } else if refuses {
+            Answer::Refused(FailureClass::InvalidInput, "InvalidParameter.Members.Duplicate")
+        } else {
+            Answer::Ignored
+        }
+    }
+}
+
+#[test]
+fn without_members_bindings_are_left_alone() {
+    let mut situation = drifted(|contact| contact.members = ids("11 fd-1"));
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)
+    "#]],
+    );
+}
+
+#[test]
+fn only_what_differs_is_bound_and_unbound() {
+    check_bindings(
+        &mut bound_to("11 rd-1", "11 rd-1"),
+        taken,
+        expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    check_bindings(
+        &mut bound_to("", "11 fd-1"),
+        taken,
+        expect![[r#"
+        Repair: DisassociateMembers 11 fd-1
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to nothing, as `members: []` says"#]],
+    );
+    check_bindings(
+        &mut bound_to("11 fd-1 rd-1", "11 12"),
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers fd-1 rd-1
+        Repair: DisassociateMembers 12
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+#[test]
+fn a_call_has_at_most_five_ids() {
+    let twelve = "11 12 13 14 15 16 17 18 19 20 fd-1 r-1";
+    check_bindings(
+        &mut bound_to(twelve, ""),
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 11 12 13 14 15
+        Repair: AssociateMembers 16 17 18 19 20
+        Repair: AssociateMembers fd-1 r-1
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    check_bindings(
+        &mut bound_to("", twelve),
+        taken,
+        expect![[r#"
+        Repair: DisassociateMembers 18 19 20 fd-1 r-1
+        Repair: DisassociateMembers 13 14 15 16 17
+        Repair: DisassociateMembers 11 12
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to nothing, as `members: []` says"#]],
+    );
+}
+
+/// At the limit a person would hear of nothing if everything were taken out first.
+#[test]
+fn a_set_is_replaced_by_turns_so_that_the_limit_is_kept() {
+    let (old, new) = ("11 12 13 14 15 16 17 18 19 20", "31 32 33 34 35 36 37 38 39 40");
+    let keeps_limit = |call: &Call, contact: &ObservedContact| {
+        let many = binds(call) && contact.members.len() + sent(call).len() > 10;
+        assert!(!many && contact.members.len() >= 5, "{contact:?}");
+        Answer::Taken
+    };
+    check_bindings(
+        &mut bound_to(new, old),
+        keeps_limit,
+        expect![[r#"
+        Repair: DisassociateMembers 16 17 18 19 20
+        Repair: AssociateMembers 31 32 33 34 35
+        Repair: DisassociateMembers 11 12 13 14 15
+        Repair: AssociateMembers 36 37 38 39 40
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+#[test]
+fn the_cloud_says_what_is_too_many() {
+    let limit = |call: &Call, contact: &ObservedContact| {
+        if binds(call) && contact.members.len() + sent(call).len() > 3 {
+            Answer::Refused(FailureClass::Quota, "LimitExceeded.ContactMembers")
+        } else {
+            Answer::Taken
+        }
+    };
+    let mut situation = bound_to("11 12 13 14", "21 22");
+    // Taking out is not limited, and makes room at once.
+    check_bindings(
+        &mut situation,
+        limit,
+        expect![[r#"
+            Repair: AssociateMembers 11 12 13 14 -> LimitExceeded.ContactMembers
+            Repair: AssociateMembers 11
+            Repair: AssociateMembers 12 -> LimitExceeded.ContactMembers
+            Repair: DisassociateMembers 21 22
+            Repair: AssociateMembers 12
+            Repair: AssociateMembers 13
+            Repair: AssociateMembers 14 -> LimitExceeded.ContactMembers
+            QuotaExceeded=False
+            bound: QuotaExceeded=False
+            mismatches: Some(0)
+            drift: members "11, 12, 13" -> "11, 12, 13, 14"
+            recheck: 1300
+            the cloud binds the contact to no more members (LimitExceeded.ContactMembers); not bound: 14; take others out, or have the limit raised; it is tried again every few minutes"#]],
+    );
+    check(
+        situation.clone(),
+        expect![[r#"
+            QuotaExceeded=False
+            bound: QuotaExceeded=False
+            mismatches: Some(0)
+            drift: members "11, 12, 13" -> "11, 12, 13, 14"
+            recheck: 1300"#]],
+    );
+    situation.now = at(1300);
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+            Repair: AssociateMembers 14
+            InSync=True
+            bound: InSync=True
+            mismatches: Some(0)
+            the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+#[test]
+fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
+    let mut situation = bound_to("11 12 13 14 15 16 91", "21");
+    check_bindings(
+        &mut situation,
+        without("13 91"),
+        expect![[r#"
+        Repair: AssociateMembers 11 12 13 14 15 -> InvalidMember
+        Repair: AssociateMembers 16 91 -> InvalidMember
+        Repair: AssociateMembers 11
+        Repair: AssociateMembers 12
+        Repair: AssociateMembers 13 -> InvalidMember
+        Repair: AssociateMembers 14
+        Repair: AssociateMembers 15
+        Repair: AssociateMembers 16
+        Repair: AssociateMembers 91 -> InvalidMember
+        Repair: DisassociateMembers 21
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1300
+        not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
+    // Not before some minutes have passed, however often it is looked at.
+    situation.now = at(1299);
+    check_bindings(
+        &mut situation,
+        without("13 91"),
+        expect![[r#"
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1300
+        not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
+    // It is tried again alone; one has joined meanwhile.
+    situation.now = at(1300);
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        Repair: AssociateMembers 13
+        Repair: AssociateMembers 91 -> InvalidMember
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1600
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
+    // What drifts beside it is put right at once.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11 12 13 14 15 22");
+    }
+    situation.now = at(1400);
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        Repair: AssociateMembers 16
+        Repair: DisassociateMembers 22
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1600
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
+    // Another spec starts anew.
+    situation.generation = 4;
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        Change: AssociateMembers 91
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+#[test]
+fn a_member_that_is_no_id_stops_the_contact_until_the_spec_changes() {
+    let refuses = |call: &Call, _: &ObservedContact| {
+        if sent(call).contains(&MemberId::from("nonsense")) {
+            Answer::Refused(FailureClass::InvalidInput, "InvalidParameter.Members")
+        } else {
+            Answer::Taken
+        }
+    };
+    let mut situation = bound_to("11 nonsense", "");
+    check_bindings(
+        &mut situation,
+        refuses,
+        expect![[r#"
+        Repair: AssociateMembers 11 nonsense -> InvalidParameter.Members
+        Repair: AssociateMembers 11
+        Repair: AssociateMembers nonsense -> InvalidParameter.Members
+        InvalidContact=False, stalled
+        bound: InvalidContact=False
+        mismatches: Some(0)
+        drift: members "11" -> "11, nonsense"
+        the cloud takes no such ids: nonsense; correct `members`"#]],
+    );
+    situation.now = at(9999);
+    check_bindings(
+        &mut situation,
+        refuses,
+        expect![[r#"
+        InvalidContact=False, stalled
+        bound: InvalidContact=False
+        mismatches: Some(0)
+        drift: members "11" -> "11, nonsense"
+        the cloud takes no such ids: nonsense; correct `members`"#]],
+    );
+}
+
+#[test]
+fn a_member_that_cannot_be_unbound_is_said_to_be_so() {
+    let refuses = |call: &Call, _: &ObservedContact| {
+        if binds(call) {
+            Answer::Taken
+        } else {
+            Answer::Refused(FailureClass::UnknownMember, "InvalidMember")
+        }
+    };
+    check_bindings(
+        &mut bound_to("11", "12"),
+        refuses,
+        expect![[r#"
+        Repair: AssociateMembers 11
+        Repair: DisassociateMembers 12 -> InvalidMember
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12" -> "11"
+        recheck: 1300
+        the cloud refuses to unbind 1 of the ids that `members` does not name: it does not know them as members; it is tried again every few minutes"#]],
+    );
+}
+
+/// A17: the cloud binds nothing before the owner has confirmed.
+#[test]
+fn a_contact_in_the_wrong_state_waits_for_another_one() {
+    let waits = |_: &Call, contact: &ObservedContact| {
+        if contact.status == ContactStatus::Verifying {
+            Answer::Refused(FailureClass::WrongState, "ContactStatusMismatchAction")
+        } else {
+            Answer::Taken
+        }
+    };
+    let verifying = |situation: &mut Situation, status| {
+        if let Some(Sight::Known(entry)) = &mut situation.own {
+            Arc::make_mut(&mut entry.contact).status = status;
+        }
+    };
+    let mut situation = bound_to("11", "");
+    verifying(&mut situation, ContactStatus::Verifying);
+    check_bindings(
+        &mut situation,
+        waits,
+        expect![[r#"
+        Repair: AssociateMembers 11 -> ContactStatusMismatchAction
+        Updating=False
+        bound: VerificationPending=False
+        mismatches: Some(0)
+        drift: members "" -> "11"
+        recheck: 1300
+        the cloud binds the contact only once its owner has confirmed (ContactStatusMismatchAction); it goes on by itself then"#]],
+    );
+    situation.now = at(1299);
+    check_bindings(
+        &mut situation,
+        waits,
+        expect![[r#"
+        Updating=False
+        bound: VerificationPending=False
+        mismatches: Some(0)
+        drift: members "" -> "11"
+        recheck: 1300
+        the cloud binds the contact only once its owner has confirmed (ContactStatusMismatchAction); it goes on by itself then"#]],
+    );
+    situation.now = at(1300);
+    check_bindings(
+        &mut situation,
+        waits,
+        expect![[r#"
+        Repair: AssociateMembers 11 -> ContactStatusMismatchAction
+        Updating=False
+        bound: VerificationPending=False
+        mismatches: Some(0)
+        drift: members "" -> "11"
+        recheck: 1600
+        the cloud binds the contact only once its owner has confirmed (ContactStatusMismatchAction); it goes on by itself then"#]],
+    );
+    verifying(&mut situation, ContactStatus::Active);
+    check_bindings(
+        &mut situation,
+        waits,
+        expect![[r#"
+        Repair: AssociateMembers 11
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    // Refused in another state again, it waits again.
+    situation = bound_to("11", "");
+    let never = |_: &Call, _: &ObservedContact| {
+        Answer::Refused(FailureClass::WrongState, "ContactStatusMismatchAction")
+    };
+    verifying(&mut situation, ContactStatus::Verifying);
+    told_of_bindings(&mut situation, never);
+    verifying(&mut situation, ContactStatus::Active);
+    check_bindings(
+        &mut situation,
+        never,
+        expect![[r#"
+        Repair: AssociateMembers 11 -> ContactStatusMismatchAction
+        Updating=False
+        bound: Updating=False
+        mismatches: Some(0)
+        drift: members "" -> "11"
+        recheck: 1300
+        AssociateMembers: the contact's status does not allow it now (ContactStatusMismatchAction); it is read and tried again"#]],
+    );
+}
+
+/// A18, A26: all that can be seen is that it stays.
+#[test]
+fn what_follows_from_a_folder_is_not_unbound_for_ever() {
+    check_bindings(
+        &mut bound_to("fd-1", "11 12 fd-1 fd-2"),
+        expanded(false),
+        expect![[r#"
+        Repair: DisassociateMembers 11 12 fd-2
+        Repair: DisassociateMembers 11 12 fd-2
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to what `members` names; the cloud shows further ids that cannot be unbound, as if they followed from a folder or the directory that it is bound to"#]],
+    );
+    check_bindings(
+        &mut bound_to("fd-1", "11 12 fd-1 fd-2"),
+        expanded(true),
+        expect![[r#"
+        Repair: DisassociateMembers 11 12 fd-2 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers fd-2 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers fd-2 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers 12 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers 12 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers 11 -> InvalidParameter.Members.Duplicate
+        Repair: DisassociateMembers 11 -> InvalidParameter.Members.Duplicate
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to what `members` names; the cloud shows further ids that cannot be unbound, as if they followed from a folder or the directory that it is bound to"#]],
+    );
+    // Nothing follows from an account, and the directory from nothing.
+    check_bindings(
+        &mut bound_to("11", "12 13"),
+        |_, _| Answer::Ignored,
+        expect![[r#"
+        Repair: AssociateMembers 11
+        Repair: AssociateMembers 11
+        Repair: DisassociateMembers 12 13
+        Repair: DisassociateMembers 12 13
+        DriftContested=False
+        bound: DriftContested=False
+        mismatches: Some(0)
+        drift: members "12, 13" -> "11"
+        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+    );
+    check_bindings(
+        &mut bound_to("fd-1", "fd-1 rd-1"),
+        |_, _| Answer::Ignored,
+        expect![[r#"
+        Repair: DisassociateMembers rd-1
+        Repair: DisassociateMembers rd-1
+        DriftContested=False
+        bound: DriftContested=False
+        mismatches: Some(0)
+        drift: members "fd-1, rd-1" -> "fd-1"
+        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+    );
+}
+
+#[test]
+fn a_binding_that_is_taken_and_not_shown_is_reported_and_not_repeated() {
+    let mut situation = bound_to("11 12", "11");
+    check_bindings(
+        &mut situation,
+        |_, _| Answer::Ignored,
+        expect![[r#"
+        Repair: AssociateMembers 12
+        Repair: AssociateMembers 12
+        DriftContested=False
+        bound: DriftContested=False
+        mismatches: Some(0)
+        drift: members "11" -> "11, 12"
+        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+    );
+    // Somebody else made it: what comes later is drift, and put right.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11 12");
+    }
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11");
+    }
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 12
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+/// A18: somebody else was faster.
+#[test]
+fn what_is_bound_already_is_read_again_and_does_not_stop_anything() {
+    let mut raced = false;
+    let race = |call: &Call, contact: &ObservedContact| {
+        if std::mem::replace(&mut raced, true) || contact.members.is_superset(sent(call)) {
+            return Answer::Taken;
+        }
+        Answer::Refused(FailureClass::InvalidInput, "InvalidParameter.Members.Duplicate")
+    };
+    check_bindings(
+        &mut bound_to("11 12", ""),
+        race,
+        expect![[r#"
+        Repair: AssociateMembers 11 12 -> InvalidParameter.Members.Duplicate
+        Repair: AssociateMembers 11
+        Repair: AssociateMembers 12
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+#[test]
+fn a_call_without_an_answer_is_repeated_only_if_it_was_not_made() {
+    let lost = |_: &Call, _: &ObservedContact| Answer::Refused(FailureClass::OutcomeUnknown, "");
+    let mut situation = bound_to("11", "");
+    check_bindings(
+        &mut situation,
+        lost,
+        expect![[r#"
+        Repair: AssociateMembers 11 -> 
+        OutcomeUnknown=False
+        bound: OutcomeUnknown=False
+        mismatches: Some(0)
+        drift: members "" -> "11"
+        recheck: 1001
+        AssociateMembers: no usable answer, so the outcome is unknown; the contact is read before anything is done again"#]],
+    );
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11");
+    }
+    check_bindings(
+        &mut situation,
+        lost,
+        expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    let mut situation = bound_to("", "11");
+    told_of_bindings(&mut situation, lost);
+    situation.now = at(1001);
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        Repair: DisassociateMembers 11
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to nothing, as `members: []` says"#]],
+    );
+}
+
+#[test]
+fn each_failure_of_a_binding_has_its_reason_and_pause() {
+    let classes = [
+        FailureClass::ClientBug,
+        FailureClass::WrongState,
+        FailureClass::Conflict,
+        FailureClass::Throttled,
+        FailureClass::Quota,
+        FailureClass::ContactNotFound,
+        FailureClass::NotFound,
+        FailureClass::Credentials,
+        FailureClass::Permission,
+        FailureClass::Unavailable,
+        FailureClass::OutcomeUnknown,
+    ];
+    let told = |class| {
+        let mut situation = bound_to("11", "");
+        let refuse = |_: &Call, _: &ObservedContact| Answer::Refused(class, "Some.Code");
+        told_of_bindings(&mut situation, refuse);
+        let plan = planned(&situation);
+        let reason = plan.verdict.bound.map(|bound| bound.reason);
+        let recheck = plan.recheck_at.map(|moment| seconds(moment) - 1000);
+        format!("{class:?}: {:?} {:?} {recheck:?}", reason, plan.verdict.synced.reason)
+    };
+    expect![[r#"
+        ClientBug: Some(CloudUnavailable) CloudUnavailable Some(300)
+        WrongState: Some(Updating) Updating Some(300)
+        Conflict: Some(CloudBusy) CloudBusy Some(1)
+        Throttled: Some(Throttled) Throttled Some(1)
+        Quota: Some(QuotaExceeded) QuotaExceeded Some(300)
+        ContactNotFound: Some(Updating) Updating Some(1)
+        NotFound: Some(CloudUnavailable) CloudUnavailable Some(300)
+        Credentials: Some(Unauthorized) Unauthorized Some(1)
+        Permission: Some(Unauthorized) Unauthorized Some(300)
+        Unavailable: Some(CloudUnavailable) CloudUnavailable Some(1)
+        OutcomeUnknown: Some(OutcomeUnknown) OutcomeUnknown Some(1)"#]]
+    .assert_eq(&classes.map(told).join("\n"));
+}
+
+#[test]
+fn bindings_and_fields_hold_each_other_back_in_nothing() {
+    // A field that was refused for good, one that cannot be taken out, and one that waits a little.
+    let refused = |mut situation: Situation| {
+        situation.recorded.last_error = Some(LastError {
+            code: "InvalidParameter.Title".to_owned(),
+            action: "UpdateMessageContact".to_owned(),
+            generation: 3,
+        });
+        situation
+    };
+    let differs = |change: &dyn Fn(&mut ObservedContact)| {
+        let situation = drifted(|contact| {
+            contact.members = ids("12");
+            change(contact);
+        });
+        with_spec(situation, |spec| spec.members = Some(ids("11 12")))
+    };
+    let titled = differs(&|contact| contact.title = "CEO".to_owned());
+    check_bindings(
+        &mut refused(titled.clone()),
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 11
+        InvalidContact=False, stalled
+        bound: InSync=True
+        the contact is bound to exactly what `members` names"#]],
+    );
+    let class = FailureClass::Throttled;
+    let setback = Some(failed(Action::UpdateMessageContact, class, "Throttling"));
+    check_bindings(
+        &mut Situation { setback, ..titled.clone() },
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 11
+        Throttled=False
+        bound: InSync=True
+        recheck: 1001
+        the contact is bound to exactly what `members` names"#]],
+    );
+
+    // A binding that was refused holds back no field, and what was said of it stays.
+    let mut situation = differs(&|_| {});
+    told_of_bindings(&mut situation, without("11"));
+    check(
+        situation.clone(),
+        expect![[r#"
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "12" -> "11, 12"
+        recheck: 1300"#]],
+    );
+    let Some(Sight::Known(entry)) = &mut situation.own else { panic!("it is known") };
+    Arc::make_mut(&mut entry.contact).title = "CEO".to_owned();
+    check(
+        situation,
+        expect![[r#"
+        Updating=False
+        bound: NotSynced=Unknown
+        Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+        mismatches: Some(1)"#]],
+    );
+
+    // Nobody is bound under a name that another contact has.
+    let renamed = differs(&|contact| contact.name = name("oldname"));
+    let namesakes = vec![namesake("c-other", SPEC_NAME, Holder::Nobody)];
+    check(
+        Situation { namesakes, ..renamed },
+        expect![[r#"
+        NameTaken=False, stalled
+        bound: NotSynced=Unknown
+        drift: name "oldname" -> "opsteam""#]],
+    );
+}
+
+#[test]
+fn under_report_only_bindings_are_shown_and_left_alone() {
+    let report = |situation: Situation, wanted: &str| {
+        with_spec(situation, |spec| {
+            spec.members = Some(ids(wanted));
+            spec.mode = Mode::ReportOnly;
+        })
+    };
+    check(
+        report(bound_to("", "12 fd-1"), "11"),
+        expect![[r#"
+        Drifted=False
+        bound: Drifted=False
+        mismatches: Some(0)
+        drift: members "12, fd-1" -> "11""#]],
+    );
+    let both = drifted(|contact| {
+        contact.members = ids("12");
+        contact.name = name("oldname");
+    });
+    check(
+        report(both, ""),
+        expect![[r#"
+        Drifted=False
+        bound: Drifted=False
+        drift: name "oldname" -> "opsteam"
+        drift: members "12" -> """#]],
+    );
+    check(
+        report(bound_to("", "12"), "12"),
+        expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)"#]],
+    );
 }
 
 // Deleting.
@@ -1440,6 +2379,7 @@ fn what_an_open_intent_made_is_deleted_too() {
 
 /// What is said after a failed call, how long it is held back, and after the fifth time in a row.
 fn shown_setbacks(situation: &Situation, action: Action) -> String {
+    let no_keys = |cause| FailureClass::NoKeys(KeyFailure { step: KeyStep::AssumeRole, cause });
     let classes = [
         FailureClass::InvalidInput,
         FailureClass::NameTaken,
@@ -1456,8 +2396,10 @@ fn shown_setbacks(situation: &Situation, action: Action) -> String {
         FailureClass::NotFound,
         FailureClass::Credentials,
         FailureClass::TokenExpired,
-        FailureClass::Clock,
+        FailureClass::Clock(Skew(Some(60))),
         FailureClass::Permission,
+        no_keys(KeyCause::Forbidden),
+        no_keys(KeyCause::Unanswered),
         FailureClass::Unavailable,
         FailureClass::OutcomeUnknown,
     ];
@@ -1498,8 +2440,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
@@ -1520,8 +2464,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
@@ -1543,8 +2489,10 @@ fn each_class_of_failure_has_its_reason_and_pause() {
         NotFound: CloudUnavailable Some(300) Some(300)
         Credentials: Unauthorized Some(1) Some(16)
         TokenExpired: Unauthorized Some(1) Some(16)
-        Clock: Unauthorized Some(1) Some(16)
+        Clock(Skew(Some(60))): Unauthorized Some(1) Some(16)
         Permission: Unauthorized Some(300) Some(300)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Forbidden }): Unauthorized Some(1) Some(16)
+        NoKeys(KeyFailure { step: AssumeRole, cause: Unanswered }): CloudUnavailable Some(1) Some(16)
         Unavailable: CloudUnavailable Some(1) Some(16)
         OutcomeUnknown: OutcomeUnknown Some(1) Some(16)
     "#]]
@@ -1564,8 +2512,10 @@ fn a_held_back_add_is_made_when_its_time_has_come() {
     check(
         Situation { now: at(1001), ..situation },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -1608,8 +2558,10 @@ fn a_name_that_the_cloud_calls_taken_is_looked_for_first() {
     check(
         Situation { lists, now: at(1001), ..situation },
         expect![[r#"
-        Creating=False
-        Create: AddMessageContact opsteam"#]],
+            Creating=False
+            Create: AddMessageContact opsteam
+            mailbox: Pending, 0 sent, last never, evidence none
+            phone: Pending, 0 sent, last never, evidence none"#]],
     );
 }
 
@@ -1732,8 +2684,10 @@ fn a_final_error_stands_until_the_spec_changes_or_the_contact_agrees() {
 fn a_setback_ends_when_its_operation_works_and_counts_within_a_generation() {
     let first = failed(Action::UpdateMessageContact, FailureClass::WrongState, "State");
     let next = |action, error: Option<&CallError>, generation| {
-        next_setback(Some(&first), action, error, generation, at(1010))
-            .map(|setback| (setback.failures, seconds(setback.at)))
+        let mut setbacks = Setbacks::from(first.clone());
+        setbacks.note(action, error, generation, at(1010));
+        let known = setbacks.of(Action::UpdateMessageContact);
+        known.map(|setback| (setback.failures, seconds(setback.at)))
     };
     assert_eq!(next(Action::UpdateMessageContact, None, 3), None);
     assert_eq!(next(Action::GetMessageContact, None, 3), Some((1, 1000)));
@@ -1741,21 +2695,43 @@ fn a_setback_ends_when_its_operation_works_and_counts_within_a_generation() {
     assert_eq!(next(Action::UpdateMessageContact, Some(&first.error), 4), Some((1, 1010)));
 }
 
+#[test]
+fn a_setback_concerns_its_like_alone() {
+    let setbacks = Setbacks::from(failed(Action::UpdateMessageContact, FailureClass::Quota, "Q"));
+    let concerns = |action| setbacks.of(action).is_some();
+    assert!(concerns(Action::AddMessageContact) && concerns(Action::CancelMessageContactUpdate));
+    for action in [Action::GetMessageContact, Action::SendEmailVerificationForMessageContact] {
+        assert!(!concerns(action), "{action}");
+    }
+    let mut sending = Setbacks::from(failed(
+        Action::SendPhoneVerificationForMessageContact,
+        FailureClass::Permission,
+        "NoPermission",
+    ));
+    assert!(sending.of(Action::SendEmailVerificationForMessageContact).is_none());
+    sending.settle();
+    assert!(sending.of(Action::SendPhoneVerificationForMessageContact).is_some());
+}
+
 // What else is said.
 
 #[test]
 fn channels_and_bindings_are_spoken_of_only_where_the_spec_has_them() {
-    let full = with_spec(holding(observed()), |spec| {
+    let mut full = with_spec(holding(observed()), |spec| {
         spec.members = Some([].into());
         spec.ready_when = ReadyWhen::Verified;
     });
     let verdict = planned(&full).verdict;
-    assert_eq!(verdict.email_verified.reason, Reason::VerificationPending);
-    assert_eq!(verdict.ready().reason, Reason::VerificationPending);
+    assert_eq!(verdict.email_verified.reason, Reason::Verified);
     assert!(verdict.phone_verified.is_some() && verdict.bound.is_some());
+    if let Some(email) = &mut full.recorded.verification.email {
+        (email.state, email.last_sent) = (ChannelState::Sent, Some(at(990)));
+    }
+    full = with_entry(full, |entry| entry.pending = Some(waits([Target::Email(wanted().email)])));
+    assert_eq!(planned(&full).verdict.ready().reason, Reason::VerificationSent);
     let bare = with_spec(holding(observed()), |spec| spec.phone = None);
     let verdict = planned(&bare).verdict;
-    assert_eq!(verdict.email_verified.reason, Reason::NotSynced);
+    assert_eq!(verdict.email_verified.reason, Reason::Verified);
     assert_eq!((verdict.phone_verified, verdict.bound), (None, None));
 }
 
@@ -1796,11 +2772,23 @@ fn a_hash_covers_every_field_that_is_sent_and_what_it_is_for() {
 }
 
 #[test]
+fn the_hash_of_a_target_is_that_of_its_channel_and_its_value_in_lower_case() {
+    let of = |target: Target| key().of_target(&target);
+    let mailbox = of(Target::Email(email("mailbox@example.com")));
+    assert_eq!(mailbox, of(Target::Email(email("MAILBOX@Example.com"))));
+    assert_ne!(mailbox, of(Target::Email(email("mailbox@example.org"))));
+    assert_ne!(mailbox, of(Target::Phone(phone("mailbox@example.com"))));
+    let other_key = HashKey::new([8; 32]);
+    assert_ne!(mailbox, other_key.of_target(&Target::Email(email("mailbox@example.com"))));
+    assert_eq!(mailbox.len(), 32);
+}
+
+#[test]
 fn no_text_holds_a_private_value_or_a_name() {
     let code = "InvalidParameter.PhoneNumber";
     let setback = Some(failed(Action::UpdateMessageContact, FailureClass::InvalidInput, code));
     let situation = drifted(|contact| contact.email = Some(email("other@example.org")));
-    let situation = with_entry(situation, |entry| entry.pending = Some(vec![]));
+    let situation = with_entry(situation, |entry| entry.pending = Some(waits([])));
     for situation in [situation.clone(), Situation { setback, ..situation }] {
         let text = format!("{:?}", planned(&situation));
         for private in ["mailbox@", "other@", "13800138000", SPEC_NAME] {

@@ -1,11 +1,11 @@
 //! Making a contact agree with its spec: only what differs is sent, and what was sent is read back.
 
-use super::{Input, Plan, Step, View, create, rest, step_on, updating, urgency};
-use crate::domain::call::{Call, Changes, PhoneChange, Target};
+use super::{Input, Plan, Step, View, create, look, rest, step_on, updating, urgency, verify};
+use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
     DesiredContact, Difference, Field, LastWrite, Mode, ObservedContact, Recorded,
 };
-use crate::domain::snapshot::Entry;
+use crate::domain::snapshot::{Entry, Pending};
 use crate::domain::verdict::{Finding, Reason};
 
 /// How often the same fields are written before a cloud that keeps other values is reported.
@@ -23,8 +23,7 @@ pub(super) fn converge(
     }
     let contact = entry.contact.as_ref();
     let mut changes = changes(wanted, contact);
-    let sets_phone = matches!(changes.phone, Some(PhoneChange::Set(_)));
-    if changes.email.is_some() || sets_phone {
+    if sets_a_channel(&changes) {
         // What was written may wait for its owner while the old value is still shown (A12). That
         // holds for an earlier spec and an earlier process too, so it is always asked for.
         let Some(pending) = &entry.pending else {
@@ -33,13 +32,22 @@ pub(super) fn converge(
             return step_on(input, finding, Step::Call(call, urgency(input)));
         };
         leave_out_pending(&mut changes, pending);
+        if sets_a_channel(&changes) && verify::is_outdated(input, entry) {
+            return look(input, view);
+        }
+    }
+    let drift = differences(wanted, contact, &changes);
+    if wanted.mode == Mode::ReportOnly && changes != Changes::default() {
+        return Plan { drift, ..rest(input, drifted()) };
+    }
+    if wanted.mode == Mode::Enforce
+        && let Some(dropped) = values_to_drop(input, wanted, entry, &changes)
+    {
+        let finding = updating("a change that was not confirmed is taken back");
+        return step_on(input, finding, Step::Call(dropped, urgency(input)));
     }
     if changes == Changes::default() {
         return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
-    }
-    let drift = differences(wanted, contact, &changes);
-    if wanted.mode == Mode::ReportOnly {
-        return Plan { drift, ..rest(input, drifted()) };
     }
     if changes.name.is_some()
         && let Some(conflict) = create::name_conflict(view)
@@ -47,17 +55,20 @@ pub(super) fn converge(
         return Plan { drift, ..rest(input, conflict) };
     }
     changes = what_may_be_refused_last(changes);
-    let hash = match changes.phone {
-        Some(PhoneChange::Clear) => input.hash_key.of_clearing(&contact.id, wanted),
-        Some(PhoneChange::Set(_)) | None => input.hash_key.of_write(&contact.id, wanted),
-    };
-    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
-    let writes = written.map_or(0, |write| write.mismatches);
+    let hash = write_hash(input, wanted, contact, &changes);
+    let writes = writes_of(input, &hash);
     if writes >= WRITES_MAX {
         return Plan { drift, ..rest(input, contested(&changes)) };
     }
     let last_write = Some(LastWrite { hash, mismatches: writes + 1 });
-    let record = Recorded { last_write, ..input.recorded.clone() };
+    let email = changes.email.clone().map(Target::Email);
+    let phone = match &changes.phone {
+        Some(PhoneChange::Set(number)) => Some(Target::Phone(number.clone())),
+        Some(PhoneChange::Clear) | None => None,
+    };
+    let before = &input.recorded.verification;
+    let verification = verify::owed(input.hash_key, before, email.as_ref(), phone.as_ref());
+    let record = Recorded { last_write, verification, ..input.recorded.clone() };
     let call = Call::UpdateMessageContact(contact.id.clone(), changes);
     Plan {
         record,
@@ -65,6 +76,7 @@ pub(super) fn converge(
     }
 }
 
+/// The fields are as wanted, or wait for their owners.
 fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
     let finding = Finding::met(Reason::InSync, "the directory has what the spec says");
     let record = Recorded {
@@ -74,6 +86,82 @@ fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
         ..input.recorded.clone()
     };
     Plan { record, ..rest(input, finding) }
+}
+
+fn sets_a_channel(changes: &Changes) -> bool {
+    changes.email.is_some() || matches!(changes.phone, Some(PhoneChange::Set(_)))
+}
+
+fn write_hash(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    contact: &ObservedContact,
+    changes: &Changes,
+) -> String {
+    match changes.phone {
+        Some(PhoneChange::Clear) => input.hash_key.of_clearing(&contact.id, wanted),
+        Some(PhoneChange::Set(_)) | None => input.hash_key.of_write(&contact.id, wanted),
+    }
+}
+
+/// How often the same was written and then still differed.
+fn writes_of(input: &Input<'_>, hash: &str) -> u32 {
+    let written = input.recorded.last_write.as_ref().filter(|write| write.hash == hash);
+    written.map_or(0, |write| write.mismatches)
+}
+
+/// The call that takes back changes which wait for their owners and are not wanted any more, while
+/// the wanted value is in force: writing that one again would ask its owner again. Where nothing is
+/// in force yet, the wanted value is simply written over the one that waits.
+///
+/// Which value is in force cannot always be seen (A12): then the wanted one is written first, and
+/// what waits is taken back if that changed nothing. A cancel that was refused is not repeated: the
+/// wanted value is written instead (A15).
+fn values_to_drop(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    entry: &Entry,
+    changes: &Changes,
+) -> Option<Call> {
+    let pending = entry.pending.as_ref()?;
+    let refused = input.setbacks.of(Action::CancelMessageContactUpdate).is_some_and(|setback| {
+        setback.error.action == Action::CancelMessageContactUpdate
+            && setback.error.class == FailureClass::WrongState
+            && setback.generation == input.generation
+    });
+    if refused {
+        return None;
+    }
+    let hash = write_hash(input, wanted, &entry.contact, changes);
+    let written_in_vain = writes_of(input, &hash) > 0;
+    let is_in_force = |value: &Target, differs: bool| {
+        !differs || written_in_vain || verify::was_verified(input, value)
+    };
+    let of_channel = |value: Option<Target>, differs: bool| {
+        let value = value?;
+        let unwanted = pending.targets.iter().find(|target| {
+            std::mem::discriminant(*target) == std::mem::discriminant(&value)
+                && !verify::is_same(target, &value)
+        })?;
+        is_in_force(&value, differs).then(|| unwanted.clone())
+    };
+    let phone_differs = matches!(changes.phone, Some(PhoneChange::Set(_)));
+    let email = of_channel(Some(Target::Email(wanted.email.clone())), changes.email.is_some());
+    let phone = of_channel(wanted.phone.clone().map(Target::Phone), phone_differs);
+    let email = match email {
+        Some(Target::Email(email)) => Some(email),
+        Some(Target::Phone(_)) | None => None,
+    };
+    let phone = match phone {
+        Some(Target::Phone(phone)) => Some(phone),
+        Some(Target::Email(_)) | None => None,
+    };
+    let id = entry.contact.id.clone();
+    (email.is_some() || phone.is_some()).then_some(Call::CancelMessageContactUpdate {
+        id,
+        email,
+        phone,
+    })
 }
 
 /// What has to be written for the contact to be as wanted.
@@ -107,14 +195,9 @@ fn changes(wanted: &DesiredContact, contact: &ObservedContact) -> Changes {
 }
 
 /// A value that waits for its owner is in the cloud: only its owner can do more.
-fn leave_out_pending(changes: &mut Changes, pending: &[Target]) {
-    let waits = |wanted: &Target| {
-        pending.iter().any(|target| match (target, wanted) {
-            (Target::Email(shown), Target::Email(wanted)) => shown.same_mailbox(wanted),
-            (Target::Phone(shown), Target::Phone(wanted)) => shown == wanted,
-            (Target::Email(_), Target::Phone(_)) | (Target::Phone(_), Target::Email(_)) => false,
-        })
-    };
+fn leave_out_pending(changes: &mut Changes, pending: &Pending) {
+    let waits =
+        |wanted: &Target| pending.targets.iter().any(|target| verify::is_same(target, wanted));
     changes.email.take_if(|email| waits(&Target::Email(email.clone())));
     changes.phone.take_if(|change| match change {
         PhoneChange::Set(number) => waits(&Target::Phone(number.clone())),

@@ -56,6 +56,7 @@ const CONFINED: &[Confined] = &[
         words: &["reveal"],
         to: &[
             ("api/parse.rs", "a spec becomes checked values; the intent's name comes back"),
+            ("cloud/credentials/sts.rs", "an external id goes into the form that asks for keys"),
             ("cloud/sign.rs", "keys sign a call"),
             ("cloud/wire.rs", "values become parameters, and are kept out of error texts"),
             ("plan/hash.rs", "values go into a keyed hash, which cannot be reversed"),
@@ -65,7 +66,7 @@ const CONFINED: &[Confined] = &[
         words: &["Api<Secret>", "Api::<Secret>"],
         to: &[
             ("cli/run.rs", "the key of the hashes, by its name"),
-            ("controller/resource_directory.rs", "access keys, by their Secret's name"),
+            ("controller/keys.rs", "access keys, by their Secret's name"),
             ("controller/secrets.rs", "values of contacts, by their Secret's name"),
         ],
     },

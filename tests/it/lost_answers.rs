@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::stand::{self, Stand, condition_of};
 
 /// Answers that are lost on the way back.
-fn lost() -> Vec<FaultKind> {
+pub(crate) fn lost() -> Vec<FaultKind> {
     vec![
         FaultKind::Drop { executed: true },
         FaultKind::Reset { executed: true },
@@ -23,7 +23,7 @@ fn lost() -> Vec<FaultKind> {
 }
 
 /// Calls that are lost on the way there.
-fn never_came() -> Vec<FaultKind> {
+pub(crate) fn never_came() -> Vec<FaultKind> {
     vec![FaultKind::Drop { executed: false }, FaultKind::Reset { executed: false }]
 }
 
@@ -113,7 +113,7 @@ pub(crate) async fn deleted_once(kind: FaultKind, executed: bool) {
 }
 
 /// The calls of a write, `true`, and of the contact's reads, `false`, in their order.
-fn reads_and_writes(stand: &Stand, since: u64, write: &str) -> Vec<bool> {
+pub(crate) fn reads_and_writes(stand: &Stand, since: u64, write: &str) -> Vec<bool> {
     let actions = stand.actions_since(since);
     let known = |action: &String| match action.as_str() {
         "GetMessageContact" => Some(false),

@@ -12,12 +12,15 @@ mod proxy;
 mod stand;
 
 mod bad_input;
+mod bindings;
 mod busy;
 mod canary;
 mod create;
+mod credentials;
 mod definition_deleted;
 mod delete;
 mod drift;
+mod endpoints;
 mod gone;
 mod hostile;
 mod killed;
@@ -39,6 +42,7 @@ mod untouched_spec;
 mod update;
 mod validate;
 mod values_from_secrets;
+mod verification;
 
 mod architecture;
 mod generated;

@@ -165,7 +165,7 @@ pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> std::process::Outp
 }
 
 /// A file of our own in the build's folder for such files.
-fn scratch(kind: &str) -> PathBuf {
+pub fn scratch(kind: &str) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let name = format!("operator-{}-{number}.{kind}", std::process::id());

@@ -91,6 +91,11 @@ fn operator(cluster: &'static Cluster) {
 pub async fn run_operator(client: Client, clock: Clock) {
     let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
+    run_operator_in(client, environment, clock).await;
+}
+
+/// As [`run_operator`], in an environment of its own.
+pub async fn run_operator_in(client: Client, environment: Environment, clock: Clock) {
     let hash_key = HashKey::new([7; HashKey::BYTES]);
     let never = std::future::pending();
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
@@ -199,6 +204,8 @@ impl Stand {
             "emailAddress": format!("{object}@example.com"),
             "messageTypes": ["SecurityMessage", "FaultMessage"],
             "readyWhen": "Synced",
+            // Stories of other things send no messages.
+            "verification": { "send": "Never" },
         });
         merge(&mut spec, fields);
         let manifest = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
@@ -221,6 +228,15 @@ impl Stand {
 
     pub async fn directory_becomes(&self, condition: &str, reason: &str) -> DynamicObject {
         becomes(&self.directories(), &self.directory, condition, reason).await
+    }
+
+    /// Waits until the directory looks so.
+    pub async fn directory_sees(
+        &self,
+        what: &str,
+        holds: impl Fn(&DynamicObject) -> bool,
+    ) -> DynamicObject {
+        sees(&self.directories(), &self.directory, what, holds).await
     }
 
     /// Waits until an object is gone.

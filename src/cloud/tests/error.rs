@@ -1,10 +1,13 @@
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::super::{error, wire};
 use super::{add, fixture, keys};
-use crate::domain::call::{Action, CallError, ErrorCode, FailureClass, RequestId};
+use crate::cloud::transport::Answer;
+use crate::domain::call::{
+    Action, CallError, ErrorCode, FailureClass, KeyCause, KeyFailure, KeyStep, RequestId, Skew,
+};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs
@@ -15,9 +18,17 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         .collect()
 }
 
+fn answer(status: u16, pairs: &[(&str, &str)], body: &str) -> Answer {
+    Answer { status, headers: headers(pairs), body: Some(body.as_bytes().to_vec()) }
+}
+
+fn now() -> Timestamp {
+    "2026-01-15T08:30:00Z".parse().unwrap()
+}
+
 fn refused(action: Action, status: u16, pairs: &[(&str, &str)], body: &str) -> CallError {
-    let private = wire::Private::of(&wire::encode(&add()), &keys());
-    error::refused(action, status, &headers(pairs), body.as_bytes(), &private)
+    let private = wire::Private::of(&wire::encode(&add()), Some(&keys()));
+    error::refused(action, &answer(status, pairs, body), &private, now())
 }
 
 /// The class that a name of `examples.json` stands for.
@@ -38,7 +49,7 @@ fn class_of(name: &str, code: &str, action: Action) -> FailureClass {
         "not-found/no-directory" => FailureClass::NoDirectory,
         "auth/credentials" => FailureClass::Credentials,
         "auth/token-expired" => FailureClass::TokenExpired,
-        "auth/clock" => FailureClass::Clock,
+        "auth/clock" => FailureClass::Clock(Skew(None)),
         "auth/permission" => FailureClass::Permission,
         "server" | "unknown-outcome" | "unknown-outcome/nonce" => {
             if action.is_read() {
@@ -178,9 +189,10 @@ fn a_valid_hint_of_the_gateway_makes_any_error_a_throttled_one() {
     for ignored in ["0", "-1", "+1", "1.5", "1e3", "", "soon", "0x10", "１５"] {
         let value = HeaderValue::from_bytes(ignored.as_bytes()).unwrap();
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-acs-retry-after"), value)]);
-        let private = wire::Private::of(&[], &keys());
+        let private = wire::Private::of(&[], Some(&keys()));
         let body = br#"{"Code":"ConcurrentCallNotSupported"}"#;
-        let error = error::refused(Action::AddMessageContact, 429, &headers, body, &private);
+        let answer = Answer { status: 429, headers, body: Some(body.to_vec()) };
+        let error = error::refused(Action::AddMessageContact, &answer, &private, now());
         assert_eq!((error.class, error.retry_after), (Conflict, None), "{ignored}");
     }
 
@@ -260,17 +272,96 @@ fn a_request_id_is_a_uuid_and_a_documented_code_is_always_shown() {
     assert_eq!(error.request_id, None);
     // The private text `Name` is a word of the code, and a legal name of a contact.
     let operation = [("Name".to_owned(), "Name".to_owned())];
-    let private = wire::Private::of(&operation, &keys());
-    let error = error::refused(
-        Action::AddMessageContact,
-        400,
-        &HeaderMap::new(),
-        body.as_bytes(),
-        &private,
-    );
+    let private = wire::Private::of(&operation, Some(&keys()));
+    let refused =
+        |body| error::refused(Action::AddMessageContact, &answer(400, &[], body), &private, now());
+    let error = refused(body);
     assert_eq!(error.code, ErrorCode::parse("InvalidParameter.Name"));
-    let unknown = br#"{"Code":"InvalidParameter.Name.New"}"#;
-    let error =
-        error::refused(Action::AddMessageContact, 400, &HeaderMap::new(), unknown, &private);
+    let error = refused(r#"{"Code":"InvalidParameter.Name.New"}"#);
     assert_eq!((error.class, error.code), (FailureClass::InvalidInput, None));
+}
+
+#[test]
+fn every_refusal_of_sts_is_told_apart() {
+    let examples = fixture("examples.json");
+    let mut seen = 0;
+    for (name, step) in
+        [("AssumeRole", KeyStep::AssumeRole), ("AssumeRoleWithOIDC", KeyStep::AssumeRoleWithOidc)]
+    {
+        for example in examples["sts"][name]["errors"].as_array().unwrap() {
+            let code = example["body"]["Code"].as_str().unwrap();
+            let expected = match (code, example["class"].as_str().unwrap()) {
+                ("EntityNotExist.Role", _) => KeyCause::NoRole,
+                ("AuthenticationFail.NoPermission", _) | (_, "auth/permission") => {
+                    KeyCause::Forbidden
+                }
+                (_, "server" | "throttled") => KeyCause::Unanswered,
+                _ => KeyCause::Refused,
+            };
+            let status = u16::try_from(example["status"].as_u64().unwrap()).unwrap();
+            let error = keys_refused(step, status, &[], &example["body"].to_string());
+            let failure = KeyFailure { step, cause: expected };
+            assert_eq!(error.class, FailureClass::NoKeys(failure), "{code}");
+            assert_eq!(error.code, ErrorCode::parse(code));
+            assert!(error.request_id.is_some() && error.class.not_executed());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+fn keys_refused(step: KeyStep, status: u16, pairs: &[(&str, &str)], body: &str) -> CallError {
+    let sent = [("OIDCToken".to_owned(), "canary.token.text".to_owned())];
+    let private = wire::Private::of(&sent, None);
+    error::keys_refused(step, &answer(status, pairs, body), &private, now())
+}
+
+#[test]
+fn what_sts_did_not_write_is_no_refusal_of_keys() {
+    let cause = |status, pairs: &[(&str, &str)], body: &str| match keys_refused(
+        KeyStep::AssumeRole,
+        status,
+        pairs,
+        body,
+    )
+    .class
+    {
+        FailureClass::NoKeys(failure) => failure.cause,
+        other => unreachable!("{other:?}"),
+    };
+    let code = |code: &str| format!(r#"{{"Code":"{code}"}}"#);
+    for status in [400, 401, 403, 404, 407, 429, 502] {
+        assert_eq!(cause(status, &[], "<html>"), KeyCause::Unanswered, "{status}");
+    }
+    assert_eq!(cause(503, &[], &code("ServiceUnavailable")), KeyCause::Unanswered);
+    assert_eq!(cause(429, &[], &code("Something.New")), KeyCause::Unanswered);
+    let hint = ("x-acs-retry-after", "1500");
+    assert_eq!(cause(403, &[hint], &code("NoPermission")), KeyCause::Unanswered);
+    assert_eq!(cause(400, &[], &code("Something.New")), KeyCause::Refused);
+    assert_eq!(cause(400, &[], &code("InvalidAccessKeyId.NotFound")), KeyCause::Refused);
+    assert_eq!(cause(400, &[], &code("InvalidSecurityToken.Expired")), KeyCause::Refused);
+    let late = ("date", "Thu, 15 Jan 2026 09:30:00 GMT");
+    let behind = KeyCause::Clock(Skew(Some(-60)));
+    assert_eq!(cause(400, &[late], &code("InvalidTimeStamp.Expired")), behind);
+    let shown = keys_refused(KeyStep::AssumeRoleWithOidc, 400, &[], &code("canary.token.text"));
+    assert_eq!(shown.code, None);
+}
+
+#[test]
+fn the_date_of_a_refusal_says_by_how_much_the_clock_is_wrong() {
+    let skew = |date: &str| {
+        let body = r#"{"Code":"InvalidTimeStamp.Expired"}"#;
+        match refused(Action::AddMessageContact, 400, &[("date", date)], body).class {
+            FailureClass::Clock(Skew(minutes)) => minutes,
+            other => unreachable!("{other:?}"),
+        }
+    };
+    assert_eq!(skew("Thu, 15 Jan 2026 08:10:00 GMT"), Some(20));
+    assert_eq!(skew("Thu, 15 Jan 2026 08:09:31 GMT"), Some(20));
+    assert_eq!(skew("Thu, 15 Jan 2026 08:09:29 GMT"), Some(21));
+    assert_eq!(skew("Sat, 17 Jan 2026 08:30:00 GMT"), Some(-2880));
+    // Stamped by somebody whose clock agrees with ours, or by nobody.
+    for nothing in ["Thu, 15 Jan 2026 08:30:20 GMT", "yesterday", ""] {
+        assert_eq!(skew(nothing), None, "{nothing}");
+    }
 }

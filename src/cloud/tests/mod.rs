@@ -1,5 +1,6 @@
 mod credentials;
 mod error;
+mod provider;
 mod sign;
 mod socket;
 mod wire;

@@ -31,7 +31,7 @@ fn all_vectors_of_the_official_sdk_are_met() {
 fn a_form_holds_every_common_parameter_and_its_own_signature() {
     let form = sign::form(
         wire::encode(&add()),
-        Action::AddMessageContact,
+        sign::Operation::of(Action::AddMessageContact),
         &keys(),
         "0fa4e000-0000-4000-8000-00000000000a",
         "2026-01-15T08:30:00.987Z".parse().unwrap(),

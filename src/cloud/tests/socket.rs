@@ -9,14 +9,15 @@ use tokio::task::JoinHandle;
 
 use super::{add, keys, list, send_mail};
 use crate::cloud::credentials::Credentials;
-use crate::cloud::{BuildError, Client, Limits, Roots};
+use crate::cloud::transport::{Limits, Transport};
+use crate::cloud::{BuildError, Client, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::call::{Call, CallError, FailureClass, Page, Reply};
 use crate::domain::contact::ContactId;
 
 /// What the server does with a connection once it has read a request.
 #[derive(Clone)]
-enum Behaviour {
+pub(super) enum Behaviour {
     /// Writes these bytes and keeps the connection.
     Answer(Vec<u8>),
     /// Writes these bytes and closes the connection.
@@ -30,8 +31,8 @@ enum Behaviour {
 }
 
 /// A server on a free port; ends with the test.
-struct Server {
-    port: u16,
+pub(super) struct Server {
+    pub(super) port: u16,
     /// The requests that were read, each with the number of its connection.
     requests: tokio::sync::mpsc::UnboundedReceiver<(usize, String)>,
     task: JoinHandle<()>,
@@ -44,7 +45,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start(behaviour: Behaviour) -> Self {
+    pub(super) async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, requests) = tokio::sync::mpsc::unbounded_channel();
@@ -66,7 +67,7 @@ impl Server {
         endpoint(scheme, self.port)
     }
 
-    fn seen(&mut self) -> Vec<(usize, String)> {
+    pub(super) fn seen(&mut self) -> Vec<(usize, String)> {
         std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
     }
 }
@@ -124,7 +125,7 @@ fn endpoint(scheme: &str, port: u16) -> Endpoint {
 const SHORT: Duration = Duration::from_millis(300);
 
 fn client(endpoint: &Endpoint) -> Client {
-    limited(endpoint, Limits::DEFAULT)
+    limited(endpoint, Client::LIMITS)
 }
 
 fn limited(endpoint: &Endpoint, limits: Limits) -> Client {
@@ -132,10 +133,12 @@ fn limited(endpoint: &Endpoint, limits: Limits) -> Client {
 }
 
 async fn send(client: &Client, call: &Call) -> Result<Reply, CallError> {
-    client.send(call, "2026-01-15T08:30:00Z".parse().unwrap()).await
+    let now = "2026-01-15T08:30:00Z".parse().unwrap();
+    let keys = client.keys(now).await?;
+    client.send(call, &keys, now).await
 }
 
-fn answer(status: &str, body: &str) -> Vec<u8> {
+pub(super) fn answer(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
 }
@@ -143,8 +146,8 @@ fn answer(status: &str, body: &str) -> Vec<u8> {
 /// Sends a read, a write and a send; each gets the behaviour, once.
 async fn check(behaviour: Behaviour, read: FailureClass, write: FailureClass) {
     let silent = matches!(behaviour, Behaviour::Stall(_));
-    let call = if silent { SHORT } else { Limits::DEFAULT.call };
-    let limits = Limits { call, ..Limits::DEFAULT };
+    let call = if silent { SHORT } else { Client::LIMITS.call };
+    let limits = Limits { call, ..Client::LIMITS };
     let mut server = Server::start(behaviour).await;
     for (call, expected) in [(list(), read), (add(), write), (send_mail(), write)] {
         let error = send(&limited(&server.endpoint("http"), limits), &call).await.unwrap_err();
@@ -164,7 +167,7 @@ async fn an_answer_that_is_none_leaves_a_write_unknown() {
     let hello = r#"{"RequestId":"r","TotalCount":0,"Contact":{"ContactId":"c-1"}}"#;
     let whole = String::from_utf8(answer("200 OK", hello)).unwrap();
     let cut = whole.as_bytes()[..whole.len() - 9].to_vec();
-    let huge = answer("200 OK", &format!("{hello}{}", " ".repeat(Client::BODY_BYTES_MAX)));
+    let huge = answer("200 OK", &format!("{hello}{}", " ".repeat(Transport::BODY_BYTES_MAX)));
     let chunked_huge = {
         let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
         let blanks = chunk(&" ".repeat(0x10000)).repeat(16);
@@ -226,7 +229,7 @@ async fn without_a_connection_a_write_is_known_not_to_have_happened() {
     // Somebody listens who speaks no TLS, closes, or says nothing at all.
     for behaviour in [Behaviour::ResetUnread, Behaviour::Stall(Vec::new())] {
         let server = Server::start(behaviour).await;
-        let limits = Limits { connect: SHORT, ..Limits::DEFAULT };
+        let limits = Limits { connect: SHORT, ..Client::LIMITS };
         unavailable(send(&limited(&server.endpoint("https"), limits), &add()).await);
     }
 }

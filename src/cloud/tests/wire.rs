@@ -384,7 +384,11 @@ fn a_page_of_a_thousand_contacts_fits_the_body_and_is_read_in_order() {
         })
         .collect();
     let body = json!({ "TotalCount": 1000, "Contacts": contacts }).to_string();
-    assert!(body.len() < crate::cloud::Client::BODY_BYTES_MAX, "{} bytes", body.len());
+    assert!(
+        body.len() < crate::cloud::transport::Transport::BODY_BYTES_MAX,
+        "{} bytes",
+        body.len()
+    );
     let Ok(Reply::Contacts(page)) = wire::decode(Action::ListMessageContacts, body.as_bytes())
     else {
         unreachable!("the page was not read")

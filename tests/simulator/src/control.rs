@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, FaultKind};
 use crate::handle::Handle;
 use crate::keys::Key;
 use crate::model::{Click, ContactChange, MessageState, NewContact};
@@ -236,7 +236,47 @@ async fn credentials(State(it): State<Handle>) -> Answer {
     credentials.map(json_ok).ok_or_else(not_found)
 }
 
+/// Counts a request to the metadata service, and lets go wrong what is to.
+async fn metadata_request(
+    it: &Handle,
+    kind: &str,
+    fault: &str,
+    headers: &HeaderMap,
+) -> Result<(), Response> {
+    let bare = kind != "token" && !headers.contains_key(METADATA_TOKEN);
+    let fault = it.with(|world, _| {
+        for kind in std::iter::once(kind).chain(bare.then_some("without a token")) {
+            *world.counts.metadata.entry(kind.to_owned()).or_default() += 1;
+        }
+        world.faults.take_named(fault)
+    });
+    match fault {
+        Some(FaultKind::Error { status, code, .. }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Err((status, code).into_response())
+        }
+        Some(FaultKind::Raw { status, body, repeat, .. }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Err((status, body.repeat(repeat as usize)).into_response())
+        }
+        Some(FaultKind::Hang { .. }) => {
+            it.shared.released().await;
+            Ok(())
+        }
+        Some(FaultKind::Delay { before_ms, after_ms }) => {
+            tokio::time::sleep(Duration::from_millis(before_ms + after_ms)).await;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+const METADATA_TOKEN: &str = "x-aliyun-ecs-metadata-token";
+
 async fn metadata_token(State(it): State<Handle>, headers: HeaderMap) -> Answer {
+    if let Err(answer) = metadata_request(&it, "token", "MetadataToken", &headers).await {
+        return Ok(answer);
+    }
     if headers.contains_key("x-forwarded-for") {
         return Err((StatusCode::FORBIDDEN, "forwarded requests get no token\n".to_owned()));
     }
@@ -249,7 +289,7 @@ async fn metadata_token(State(it): State<Handle>, headers: HeaderMap) -> Answer 
 }
 
 fn check_metadata_token(it: &Handle, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
-    let token = headers.get("x-aliyun-ecs-metadata-token").and_then(|value| value.to_str().ok());
+    let token = headers.get(METADATA_TOKEN).and_then(|value| value.to_str().ok());
     if it.with(|world, now| world.tokens.metadata_readable(token, now)) {
         Ok(())
     } else {
@@ -258,6 +298,9 @@ fn check_metadata_token(it: &Handle, headers: &HeaderMap) -> Result<(), (StatusC
 }
 
 async fn metadata_role(State(it): State<Handle>, headers: HeaderMap) -> Answer {
+    if let Err(answer) = metadata_request(&it, "role", "MetadataRole", &headers).await {
+        return Ok(answer);
+    }
     check_metadata_token(&it, &headers)?;
     let role = it.with(|world, _| world.tokens.instance_role().map(str::to_owned));
     role.map(String::into_response).ok_or_else(not_found)
@@ -268,6 +311,10 @@ async fn metadata_credentials(
     Path(role): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
+    if let Err(answer) = metadata_request(&it, "credentials", "MetadataCredentials", &headers).await
+    {
+        return Ok(answer);
+    }
     check_metadata_token(&it, &headers)?;
     let credentials =
         it.with(|world, now| world.tokens.instance_credentials(&role, &mut world.keys, now));

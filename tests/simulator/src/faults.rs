@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The operation it hits; absent: any.
+    /// The operation it hits; absent: any. `MetadataToken`, `MetadataRole` and
+    /// `MetadataCredentials` stand for requests to the metadata service: those know errors, raw
+    /// answers, delays and hanging.
     #[serde(default)]
     pub action: Option<String>,
     /// How many matching calls it lets pass first.
@@ -203,9 +205,18 @@ impl Faults {
 
     /// The fault that hits this call, if any: the first that matches and has nothing to skip.
     pub(crate) fn take(&mut self, action: &str) -> Option<FaultKind> {
+        self.take_if(|name| name.is_none_or(|name| name == action))
+    }
+
+    /// As [`take`](Self::take), for what is no operation: only faults that name it.
+    pub(crate) fn take_named(&mut self, name: &str) -> Option<FaultKind> {
+        self.take_if(|named| named == Some(name))
+    }
+
+    fn take_if(&mut self, matches: impl Fn(Option<&str>) -> bool) -> Option<FaultKind> {
         let mut hit = None;
         for (at, fault) in self.queue.iter_mut().enumerate() {
-            if fault.times == 0 || fault.action.as_ref().is_some_and(|name| name != action) {
+            if fault.times == 0 || !matches(fault.action.as_deref()) {
                 continue;
             }
             if fault.skip > 0 {

@@ -22,10 +22,15 @@ pub struct Counts {
     pub by_outcome: BTreeMap<String, u64>,
     /// Operations that changed or sent something and were done.
     pub writes: u64,
-    /// Calls in flight at once, at most. From the request's last byte to the answer's first.
+    /// Calls of the directory in flight at once, at most. From the request's last byte to the
+    /// answer's first. The token service is another one, and not counted here.
     pub in_flight_max: u64,
-    /// Calls that arrived while another was in flight.
+    /// Calls of the directory that arrived while another was in flight.
     pub overlaps: u64,
+    /// Requests to the metadata service: `token`, `role`, `credentials`; and `without a token` for
+    /// each that should have brought one.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, u64>,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
@@ -37,6 +42,12 @@ impl Counts {
     #[must_use]
     pub fn of(&self, action: &str) -> u64 {
         self.by_action.get(action).copied().unwrap_or(0)
+    }
+
+    /// Requests to the metadata service of that kind.
+    #[must_use]
+    pub fn of_metadata(&self, kind: &str) -> u64 {
+        self.metadata.get(kind).copied().unwrap_or(0)
     }
 
     /// Calls that ended so.
@@ -61,6 +72,9 @@ pub struct CallRecord {
     pub signature: Signature,
     /// Its parameters, masked.
     pub parameters: Map<String, Value>,
+    /// The names of all parameters that stood in the URL.
+    #[serde(default)]
+    pub in_url: Vec<String>,
     /// The HTTP status, unless no answer was given.
     pub status: Option<u16>,
     /// As in [`Counts::by_outcome`].

@@ -41,11 +41,18 @@ pub(crate) struct Call {
     signature: Signature,
     host: String,
     parameters: Parameters,
+    in_url: Vec<String>,
     admitted: Result<(Task, Option<Key>), Refusal>,
     writes: bool,
     executed: bool,
     /// What is to go wrong.
     pub(crate) fault: Option<FaultKind>,
+}
+
+impl Call {
+    fn is_of_directory(&self) -> bool {
+        self.version == DIRECTORY_VERSION
+    }
 }
 
 #[derive(Debug)]
@@ -98,9 +105,6 @@ impl World {
     /// A request has been read to its end: it is checked, and takes its place in the lane.
     pub(crate) fn arrive(&mut self, request: &Request, now: Timestamp) -> Call {
         self.serial += 1;
-        self.counts.overlaps += u64::from(self.in_flight > 0);
-        self.in_flight += 1;
-        self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight);
         let action = action_name(request).unwrap_or_default();
         let fault = self.faults.take(&action);
         let skew = match fault {
@@ -118,11 +122,17 @@ impl World {
             signature: Signature::of(request),
             host: request.header("host").unwrap_or_default(),
             parameters: Parameters::default(),
+            in_url: request.query().into_iter().map(|(name, _)| name).collect(),
             admitted: Err(Refusal::new(500, "InternalError", "")),
             writes: known.is_some_and(|action| action.writes),
             executed: false,
             fault,
         };
+        if call.is_of_directory() {
+            self.counts.overlaps += u64::from(self.in_flight > 0);
+            self.in_flight += 1;
+            self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight);
+        }
         call.admitted = self.admit(request, &mut call, now);
         call
     }
@@ -244,8 +254,10 @@ impl World {
             Ending::Closed => (None, "dropped".to_owned()),
             Ending::Reset => (None, "reset".to_owned()),
         };
-        // A reset in the meantime has forgotten the call.
-        self.in_flight = self.in_flight.saturating_sub(1);
+        if call.is_of_directory() {
+            // A reset in the meantime has forgotten the call.
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
         self.lane.leave(call.number);
         self.counts.calls += 1;
         *self.counts.by_action.entry(call.action.clone()).or_default() += 1;
@@ -255,6 +267,7 @@ impl World {
             number: call.number,
             at: call.arrived_at,
             parameters: masked_parameters(&call.parameters),
+            in_url: call.in_url,
             action: call.action,
             key_id: call.key_id,
             signature: call.signature,

@@ -486,4 +486,33 @@ async fn the_metadata_service_gives_keys_for_a_token_only() {
     assert_eq!(outcome(&it, &request).await, "OK");
     it.metadata_token_required(false);
     assert_eq!(get("security-credentials/", None).await.status, 200);
+
+    let seen = it.counts();
+    assert_eq!((seen.of_metadata("token"), seen.of_metadata("role")), (3, 3));
+    assert_eq!((seen.of_metadata("credentials"), seen.of_metadata("without a token")), (1, 2));
+    it.fault(Fault::any(FaultKind::error(400, "NotForMetadata")));
+    it.fault(Fault::on("MetadataToken", FaultKind::error(404, "NoToken")));
+    assert_eq!(put(&[seconds]).await.status, 404);
+    assert_eq!(put(&[seconds]).await.status, 200);
+    assert_eq!(it.faults().len(), 1);
+}
+
+#[tokio::test]
+async fn the_token_service_is_no_call_of_the_directory_and_what_came_in_the_url_is_told() {
+    let it = simulator().await;
+    let form = "application/x-www-form-urlencoded";
+    let exchange = Request {
+        method: "POST".to_owned(),
+        target: "/?Action=AssumeRoleWithOIDC&Version=2015-04-01".to_owned(),
+        headers: owned(&[("host", "127.0.0.1"), ("content-type", form)]),
+        body: b"OIDCToken=none".to_vec(),
+    };
+    let (list, refusal) = beside(&it, &list(&it), &exchange).await;
+    assert_eq!((&*list, &*refusal), ("OK", "InvalidParameter.RoleArn"));
+    assert_eq!((it.counts().overlaps, it.counts().in_flight_max), (0, 1));
+    let calls = it.calls();
+    let of =
+        |action: &str| &calls.iter().find(|call| call.action == action).expect("a call").in_url;
+    assert_eq!(of("AssumeRoleWithOIDC"), &["Action", "Version"]);
+    assert!(of("ListMessageContacts").is_empty());
 }

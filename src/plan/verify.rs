@@ -1,0 +1,697 @@
+//! The confirmation of a contact's channels, from the first message to the owner's click.
+//!
+//! ```text
+//!             a new value is about to be written, or one more message is asked for
+//!    (any) ----------------------------------------------------------------------+
+//!                                                                                v
+//!              a limit is reached         limit over                         +---------+
+//!    QuotaExhausted <----------------------------------- (a message is owed) | Pending |
+//!                                                                            +---------+
+//!                                                                                | written down, sent
+//!        resendAfter is over, maxSends not reached: sent again                   v
+//!              +----------------------------------------------------------> +---------+
+//!              +------------------------------------------------------------|  Sent   |
+//!                                                                           +---------+
+//!    Exhausted <---- resendAfter is over after the last of maxSends ----------- |
+//!                                                                               |
+//!    Verified  <---- the value is shown, waits no longer, and there is evidence + (from any state)
+//! ```
+//! A value counts as verified only with evidence that is newer than our last write of it: see
+//! [`Evidence`]. A contact that was there before its object counts as sent at adoption.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::hash::HashKey;
+use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
+use crate::domain::call::{Action, Call, CallError, FailureClass, Target};
+use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
+use crate::domain::ledger::{Ledger, Limit};
+use crate::domain::snapshot::{Entry, Pending, Sight};
+use crate::domain::verdict::{Finding, Reason};
+use crate::domain::verification::{
+    ChannelOutlook, ChannelRecord, ChannelState, Evidence, Outlook, Verification,
+    VerificationPolicy, whole_second,
+};
+
+/// How long after a message the list of waiting values may still lack a value that waits: its
+/// absence is no confirmation before.
+///
+/// Unverified (A23): whether that list is late at all. With A30 set to `after first Send` a value
+/// is not listed before its first message.
+const LOOK_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// A message that this process has written down in the status and not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// A keyed hash of the value.
+    pub target: String,
+    /// When it was written down.
+    pub at: Timestamp,
+}
+
+/// One channel that the spec asks for.
+struct Channel<'a> {
+    value: Target,
+    hash: String,
+    record: Option<&'a ChannelRecord>,
+    /// Whether the cloud shows the value.
+    shown: bool,
+}
+
+impl Channel<'_> {
+    /// What people call it.
+    fn what(&self) -> &'static str {
+        match self.value {
+            Target::Email(_) => "mailbox",
+            Target::Phone(_) => "phone",
+        }
+    }
+
+    fn is_verified(&self) -> bool {
+        self.current().is_some_and(|record| record.state == ChannelState::Verified)
+    }
+
+    /// What is recorded of this very value.
+    fn current(&self) -> Option<&ChannelRecord> {
+        self.record.filter(|record| record.target == self.hash)
+    }
+
+    fn send(&self, entry: &Entry) -> Call {
+        let id = entry.contact.id.clone();
+        match &self.value {
+            Target::Email(email) => Call::SendEmailVerificationForMessageContact(id, email.clone()),
+            Target::Phone(phone) => Call::SendPhoneVerificationForMessageContact(id, phone.clone()),
+        }
+    }
+
+    fn set(&self, verification: &mut Verification, record: ChannelRecord) {
+        match self.value {
+            Target::Email(_) => verification.email = Some(record),
+            Target::Phone(_) => verification.phone = Some(record),
+        }
+    }
+}
+
+/// The channels of the spec, mailbox first, with what is recorded and shown of them.
+fn channels<'a>(
+    hash_key: &HashKey,
+    wanted: &DesiredContact,
+    record: &'a Verification,
+    contact: Option<&ObservedContact>,
+) -> Vec<Channel<'a>> {
+    let email = Target::Email(wanted.email.clone());
+    let phone = wanted.phone.clone().map(Target::Phone);
+    let shows = |value: &Target| contact.is_some_and(|contact| is_shown(contact, value));
+    let channel = |value: Target, record| Channel {
+        hash: hash_key.of_target(&value),
+        shown: shows(&value),
+        record,
+        value,
+    };
+    let mut list = vec![channel(email, record.email.as_ref())];
+    list.extend(phone.map(|phone| channel(phone, record.phone.as_ref())));
+    list
+}
+
+fn is_shown(contact: &ObservedContact, value: &Target) -> bool {
+    match value {
+        Target::Email(email) => {
+            contact.email.as_ref().is_some_and(|shown| shown.same_mailbox(email))
+        }
+        Target::Phone(phone) => contact.phone.as_ref() == Some(phone),
+    }
+}
+
+/// Whether two values are the same value of one channel.
+pub(super) fn is_same(one: &Target, other: &Target) -> bool {
+    match (one, other) {
+        (Target::Email(one), Target::Email(other)) => one.same_mailbox(other),
+        (Target::Phone(one), Target::Phone(other)) => one == other,
+        (Target::Email(_), Target::Phone(_)) | (Target::Phone(_), Target::Email(_)) => false,
+    }
+}
+
+/// What is recorded before values are written that their owners have to confirm: a message is owed
+/// for each. MUST be stored before the write, or a crash would lose that it is owed, and an old
+/// confirmation of the same value would pass for a new one.
+pub(super) fn owed(
+    hash_key: &HashKey,
+    record: &Verification,
+    email: Option<&Target>,
+    phone: Option<&Target>,
+) -> Verification {
+    let channel = |before: &Option<ChannelRecord>, value: Option<&Target>| {
+        let Some(value) = value else { return before.clone() };
+        let target = hash_key.of_target(value);
+        let verified_target = before
+            .as_ref()
+            .and_then(|before| before.verified_target.clone())
+            .filter(|verified| *verified != target);
+        Some(ChannelRecord {
+            target,
+            state: ChannelState::Pending,
+            sends: 0,
+            last_sent: None,
+            evidence: None,
+            verified_target,
+        })
+    };
+    Verification { email: channel(&record.email, email), phone: channel(&record.phone, phone) }
+}
+
+/// Whether that value is known to have been confirmed, and was not written since.
+pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
+    let Verification { email, phone } = &input.recorded.verification;
+    let record = match value {
+        Target::Email(_) => email.as_ref(),
+        Target::Phone(_) => phone.as_ref(),
+    };
+    let hash = input.hash_key.of_target(value);
+    record.is_some_and(|record| record.verified_target.as_ref() == Some(&hash))
+}
+
+/// Whether a value that was seen waiting waits no longer, and the contact was last read before that:
+/// it may have been confirmed and be shown by now.
+pub(super) fn is_outdated(input: &Input<'_>, entry: &Entry) -> bool {
+    let Some(pending) = &entry.pending else { return false };
+    let Verification { email, phone } = &input.recorded.verification;
+    let waits =
+        |hash: &str| pending.targets.iter().any(|target| input.hash_key.of_target(target) == hash);
+    let vanished = |record: &&ChannelRecord| {
+        record.state != ChannelState::Verified
+            && record.evidence.is_some()
+            && !waits(&record.target)
+    };
+    let read_since = entry.read_at.is_some_and(|at| at >= pending.at);
+    !read_since && [email, phone].into_iter().flatten().any(|record| vanished(&record))
+}
+
+/// Takes in what the directory shows now: evidence, confirmations, and whose time is over. The rest
+/// of the plan is made from this record, whatever else is done.
+pub(super) fn seen(input: &Input<'_>, now: Timestamp) -> Option<Recorded> {
+    let (Desired::Present(wanted), Connection::Open(view)) = (&input.desired, &input.connection)
+    else {
+        return None;
+    };
+    let Some(Sight::Known(entry)) = &view.own else { return None };
+    if entry.unread || input.recorded.creation.is_some() || super::elsewhere(input.recorded, view) {
+        return None;
+    }
+    let before = &input.recorded.verification;
+    let mut verification = before.clone();
+    if wanted.phone.is_none() {
+        verification.phone = None;
+    }
+    for channel in channels(input.hash_key, wanted, before, Some(&entry.contact)) {
+        let look = entry.pending.as_ref().map(|pending| waits_in(pending, &channel.value));
+        let Some(mut record) = taken_in(&channel, look, entry.pending.as_ref(), now) else {
+            continue;
+        };
+        schedule(&mut record, wanted, view, &input.hash_key.of_name(&wanted.name), now);
+        channel.set(&mut verification, record);
+    }
+    (verification != *before).then(|| Recorded { verification, ..input.recorded.clone() })
+}
+
+fn waits_in(pending: &Pending, value: &Target) -> bool {
+    pending.targets.iter().any(|target| is_same(target, value))
+}
+
+/// What is recorded of a channel after a look. `look` tells whether the value waits, if that is
+/// known. `None`: the value is not in the cloud, or nothing can be said yet.
+fn taken_in(
+    channel: &Channel<'_>,
+    look: Option<bool>,
+    pending: Option<&Pending>,
+    now: Timestamp,
+) -> Option<ChannelRecord> {
+    let Some(record) = channel.current() else {
+        let verified_target = channel.record.and_then(|record| record.verified_target.clone());
+        let went_back = verified_target.as_ref() == Some(&channel.hash);
+        if went_back && look.is_none() {
+            // What was written in between may still wait.
+            return None;
+        }
+        let is_there = channel.shown || look == Some(true);
+        let confirmed = went_back && look == Some(false);
+        let verified_target = verified_target.filter(|_| !went_back || confirmed);
+        return is_there.then(|| ChannelRecord {
+            target: channel.hash.clone(),
+            state: if confirmed { ChannelState::Verified } else { ChannelState::Sent },
+            sends: 0,
+            // Nobody knows who wrote the value, or the key of the hashes was lost: to be sure that
+            // no message is too many, it counts as just sent.
+            last_sent: (!confirmed).then(|| whole_second(now)),
+            evidence: (look == Some(true)).then_some(Evidence::SeenPending),
+            verified_target,
+        });
+    };
+    let mut next = record.clone();
+    if look == Some(true) {
+        next.evidence = Some(Evidence::SeenPending);
+        if next.state == ChannelState::Verified {
+            // Somebody has written it anew.
+            next.state = ChannelState::Sent;
+            next.verified_target = None;
+        }
+    } else if channel.shown && is_proven(&next, look, pending.map(|pending| pending.at)) {
+        next.state = ChannelState::Verified;
+        next.verified_target = Some(next.target.clone());
+    }
+    Some(next)
+}
+
+/// Whether it is shown that the owner has confirmed.
+fn is_proven(record: &ChannelRecord, look: Option<bool>, at: Option<Timestamp>) -> bool {
+    match record.evidence {
+        Some(Evidence::NothingPending | Evidence::Active) => true,
+        Some(Evidence::SeenPending) => look == Some(false),
+        Some(Evidence::SendAnswered) => {
+            let settled = at.zip(settles_at(record)).is_some_and(|(at, settles)| at >= settles);
+            look == Some(false) && settled
+        }
+        None => false,
+    }
+}
+
+/// When a look may first count the value's absence as its confirmation.
+fn settles_at(record: &ChannelRecord) -> Option<Timestamp> {
+    record.last_sent.map(|sent| after(sent, LOOK_SETTLES_AFTER))
+}
+
+fn after(at: Timestamp, pause: SignedDuration) -> Timestamp {
+    at.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// Brings the state of an unconfirmed value up to date: whose time is over, and whether the
+/// directory has messages left.
+fn schedule(
+    record: &mut ChannelRecord,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    contact: &str,
+    now: Timestamp,
+) {
+    let policy = &wanted.verification;
+    if record.state == ChannelState::Verified {
+        return;
+    }
+    let owed = matches!(record.state, ChannelState::Pending | ChannelState::QuotaExhausted);
+    if owed && record.last_sent.is_none() {
+        // The contact may have been deleted and created again: that gets nobody a second message.
+        let sent = view.ledger.last_sent(&record.target, contact);
+        if let Some(sent) = sent.filter(|sent| now < after(*sent, policy.resend_after)) {
+            *record = ChannelRecord {
+                state: ChannelState::Sent,
+                sends: record.sends.max(1),
+                last_sent: Some(sent),
+                ..record.clone()
+            };
+        }
+    }
+    if matches!(record.state, ChannelState::Sent | ChannelState::Exhausted) {
+        let over = record.last_sent.is_none_or(|sent| now >= after(sent, policy.resend_after));
+        record.state = match (record.sends >= policy.max_sends, over) {
+            (true, true) => ChannelState::Exhausted,
+            (false, true) => ChannelState::Pending,
+            (_, false) => ChannelState::Sent,
+        };
+    }
+    if matches!(record.state, ChannelState::Pending | ChannelState::QuotaExhausted) {
+        let refused = policy.send && view.ledger.may_send(&record.target, now).is_err();
+        record.state = if refused { ChannelState::QuotaExhausted } else { ChannelState::Pending };
+    }
+}
+
+/// Beside all else that is done for the contact: a look at what waits, or a message. Whatever keeps
+/// the rest from being put right keeps nobody from being asked, and the other way round.
+pub(super) fn beside(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    entry: &Entry,
+    plan: Plan,
+    now: Timestamp,
+) -> Plan {
+    if plan.step.is_some() {
+        return plan;
+    }
+    let said = Input { recorded: &plan.record, ..input.clone() };
+    let record = &plan.record.verification;
+    let channels = channels(input.hash_key, wanted, record, Some(&entry.contact));
+    if needs_look(entry, &channels, now) && !is_held(input, LOOK, now) {
+        let call = Call::ListMessageContactVerifications { id: entry.contact.id.clone(), page: 1 };
+        return Plan { step: Some(Step::Call(call, Urgency::Create)), ..plan };
+    }
+    let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
+    let mut waiting = channels.iter().filter(|channel| sends && !channel.is_verified());
+    if let Some((call, send, sent)) =
+        waiting.find_map(|channel| message(&said, channel, entry, now))
+    {
+        let step = Some(Step::Call(call, Urgency::Create));
+        let record = Recorded { verification: sent, ..plan.record.clone() };
+        return Plan { step, send: Some(send), record, ..plan };
+    }
+    let recheck_at = recheck_at(&said, wanted, view, entry, now);
+    Plan { recheck_at: plan.recheck_at.into_iter().chain(recheck_at).min(), ..plan }
+}
+
+/// The message that is owed for a channel, and what is recorded with it.
+fn message(
+    input: &Input<'_>,
+    channel: &Channel<'_>,
+    entry: &Entry,
+    now: Timestamp,
+) -> Option<(Call, Send, Verification)> {
+    let record = channel.current()?;
+    let call = channel.send(entry);
+    if is_held(input, call.action(), now) {
+        return None;
+    }
+    let mut verification = input.recorded.verification.clone();
+    let contact = input.hash_key.of_name(&entry.contact.name);
+    let target = record.target.clone();
+    if let Some(unsent) = input.unsent.filter(|unsent| is_unsent(unsent, record)) {
+        return Some((call, Send { target, contact, at: unsent.at }, verification));
+    }
+    if record.state != ChannelState::Pending {
+        return None;
+    }
+    let at = whole_second(now);
+    let written_down = ChannelRecord {
+        state: ChannelState::Sent,
+        sends: record.sends.saturating_add(1),
+        last_sent: Some(at),
+        ..record.clone()
+    };
+    channel.set(&mut verification, written_down);
+    Some((call, Send { target, contact, at }, verification))
+}
+
+const LOOK: Action = Action::ListMessageContactVerifications;
+
+/// Whether the values that wait have to be asked for. A list tells enough while all that is not
+/// confirmed of a contact is one value that was seen waiting: it is `Verifying` as long as it is.
+fn needs_look(entry: &Entry, channels: &[Channel<'_>], now: Timestamp) -> bool {
+    let waiting: Vec<_> = channels.iter().filter(|channel| !channel.is_verified()).collect();
+    let Some(first) = waiting.first() else { return false };
+    if let Some(pending) = &entry.pending {
+        // The value was not seen yet when a look was too early to mean anything.
+        return waiting.iter().any(|channel| {
+            let early = |record: &ChannelRecord| {
+                record.evidence == Some(Evidence::SendAnswered)
+                    && settles_at(record).is_some_and(|at| pending.at < at && at <= now)
+            };
+            channel.current().is_some_and(early)
+        });
+    }
+    let seen = |record: &ChannelRecord| record.evidence == Some(Evidence::SeenPending);
+    let given =
+        usize::from(entry.contact.email.is_some()) + usize::from(entry.contact.phone.is_some());
+    let others_verified = waiting.len() == 1 && given <= channels.len();
+    let list_tells = others_verified
+        && entry.contact.status == ContactStatus::Verifying
+        && first.current().is_some_and(seen);
+    !list_tells
+}
+
+/// Whether this is the message that is written down and not sent.
+fn is_unsent(unsent: &Unsent, record: &ChannelRecord) -> bool {
+    record.target == unsent.target && record.last_sent == Some(unsent.at)
+}
+
+/// Whether a call of that operation failed not long ago. What fails here holds back nothing else.
+fn is_held(input: &Input<'_>, action: Action, now: Timestamp) -> bool {
+    held_until(input, action).is_some_and(|until| now < until)
+}
+
+fn held_until(input: &Input<'_>, action: Action) -> Option<Timestamp> {
+    let setback = input.setbacks.of(action)?;
+    let current = setback.generation == input.generation;
+    current.then(|| setback.again_or_slowly())
+}
+
+/// When a channel has to be looked at again if nothing happens before.
+fn recheck_at(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    entry: &Entry,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let record = &input.recorded.verification;
+    let channels = channels(input.hash_key, wanted, record, Some(&entry.contact));
+    let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
+    let times = channels.iter().filter(|channel| !channel.is_verified()).flat_map(|channel| {
+        let record = channel.current();
+        let due = record.and_then(|record| next_send(record, wanted, view, now));
+        let over = record.and_then(|record| slot_ends(record, &wanted.verification));
+        let settles = record
+            .filter(|record| record.evidence == Some(Evidence::SendAnswered))
+            .and_then(settles_at);
+        let held = held_until(input, channel.send(entry).action());
+        [due.filter(|_| sends), over.filter(|_| sends), settles, held.filter(|_| sends)]
+    });
+    let look = held_until(input, LOOK);
+    times.chain([look]).flatten().filter(|at| *at > now).min()
+}
+
+/// When the time of the last message is over.
+fn slot_ends(record: &ChannelRecord, policy: &VerificationPolicy) -> Option<Timestamp> {
+    let sent = record.last_sent.filter(|_| record.state == ChannelState::Sent)?;
+    Some(after(sent, policy.resend_after))
+}
+
+/// When the next message goes, if one will.
+fn next_send(
+    record: &ChannelRecord,
+    wanted: &DesiredContact,
+    view: &View<'_>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let policy = &wanted.verification;
+    if wanted.mode == Mode::ReportOnly || !policy.send {
+        return None;
+    }
+    match record.state {
+        ChannelState::Verified | ChannelState::Exhausted | ChannelState::Pending => None,
+        ChannelState::QuotaExhausted => {
+            view.ledger.may_send(&record.target, now).err().map(|refusal| refusal.until)
+        }
+        ChannelState::Sent if record.sends >= policy.max_sends => None,
+        ChannelState::Sent => slot_ends(record, policy),
+    }
+}
+
+/// What is to be seen of the channels beside what is recorded.
+pub(super) fn outlook(input: &Input<'_>, now: Timestamp) -> Outlook {
+    let (Desired::Present(wanted), Connection::Open(view)) = (&input.desired, &input.connection)
+    else {
+        return Outlook::default();
+    };
+    let entry = match &view.own {
+        Some(Sight::Known(entry)) => Some(entry),
+        Some(Sight::Unlisted | Sight::Gone) | None => None,
+    };
+    let contact = entry.map(|entry| entry.contact.as_ref());
+    let record = &input.recorded.verification;
+    let mut outlook = Outlook::default();
+    for channel in channels(input.hash_key, wanted, record, contact) {
+        let record = channel.current();
+        let waits = record.is_some_and(|record| record.state != ChannelState::Verified);
+        let masked = match &channel.value {
+            Target::Email(email) => email.to_string(),
+            Target::Phone(phone) => phone.to_string(),
+        };
+        let seen = ChannelOutlook {
+            next_send: record.and_then(|record| next_send(record, wanted, view, now)),
+            waiting: (waits && contact.is_some() && !channel.shown).then_some(masked),
+        };
+        match channel.value {
+            Target::Email(_) => outlook.email = seen,
+            Target::Phone(_) => outlook.phone = seen,
+        }
+    }
+    outlook
+}
+
+/// What is said of the mailbox and, if the spec has one, of the phone.
+pub(super) fn findings(input: &Input<'_>, now: Timestamp) -> (Finding, Option<Finding>) {
+    let Desired::Present(wanted) = &input.desired else {
+        return (not_known(), None);
+    };
+    let record = &input.recorded.verification;
+    let mut said = channels(input.hash_key, wanted, record, None)
+        .into_iter()
+        .map(|channel| finding(input, wanted, &channel, now));
+    let email = said.next().unwrap_or_else(not_known);
+    (email, said.next())
+}
+
+pub(super) fn not_known() -> Finding {
+    Finding::unknown(Reason::NotSynced, "known once the contact is in sync")
+}
+
+fn finding(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    channel: &Channel<'_>,
+    now: Timestamp,
+) -> Finding {
+    let what = channel.what();
+    let VerificationPolicy { send, max_sends, .. } = wanted.verification;
+    let Some(record) = channel.current() else { return not_known() };
+    if record.state == ChannelState::Verified {
+        return Finding::met(Reason::Verified, format!("the owner has confirmed the {what}"));
+    }
+    if wanted.mode == Mode::ReportOnly {
+        return Finding::unmet(
+            Reason::NotSent,
+            format!(
+                "the {what} waits for its owner, and no message may be sent while nothing may be written"
+            ),
+        );
+    }
+    if !send {
+        return Finding::unmet(
+            Reason::NotSent,
+            format!(
+                "the {what} waits for its owner, and `verification.send: Never` forbids to send a \
+                 message; send one from the console"
+            ),
+        );
+    }
+    let action = match channel.value {
+        Target::Email(_) => Action::SendEmailVerificationForMessageContact,
+        Target::Phone(_) => Action::SendPhoneVerificationForMessageContact,
+    };
+    if let Some(setback) = input.setbacks.of(action).filter(|_| is_held(input, action, now)) {
+        let error = &setback.error;
+        let code =
+            error.code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
+        let help = if error.class == FailureClass::Permission {
+            format!("; grant resourcemanager:{action} to the identity of the directory")
+        } else {
+            String::new()
+        };
+        return Finding::unmet(
+            Reason::VerificationPending,
+            format!(
+                "the {what} waits for its owner, and the message could not be sent: {}{code}{help}; \
+                 it is tried again",
+                error.class.as_str()
+            ),
+        );
+    }
+    let ChannelRecord { state, sends, .. } = record;
+    match state {
+        ChannelState::Verified => Finding::met(Reason::Verified, "confirmed"),
+        ChannelState::Pending => Finding::unmet(
+            Reason::VerificationPending,
+            format!("the {what} waits for its owner; a message is about to be sent"),
+        ),
+        ChannelState::Sent if *sends == 0 => Finding::unmet(
+            Reason::VerificationSent,
+            format!(
+                "the {what} was in the directory before and is not known to be confirmed; the next \
+                 message goes at `nextSendTime`"
+            ),
+        ),
+        ChannelState::Sent => {
+            let next = if *sends >= max_sends {
+                "it was the last"
+            } else {
+                "the next one goes at `nextSendTime`"
+            };
+            Finding::unmet(
+                Reason::VerificationSent,
+                format!(
+                    "message {sends} of {max_sends} was sent, and the owner of the {what} has not \
+                     confirmed yet; {next}"
+                ),
+            )
+        }
+        ChannelState::Exhausted => Finding::unmet(
+            Reason::VerificationExhausted,
+            format!(
+                "{sends} messages were sent and the owner of the {what} has not confirmed; ask the \
+                 owner, then annotate the object with message-contacts.dev/resendRequestedAt for one \
+                 more"
+            ),
+        ),
+        ChannelState::QuotaExhausted => Finding::unmet(
+            Reason::VerificationQuotaExhausted,
+            format!("the {what} waits for its owner, and {}", limit(input, record, now)),
+        ),
+    }
+}
+
+fn limit(input: &Input<'_>, record: &ChannelRecord, now: Timestamp) -> String {
+    let refusal = match &input.connection {
+        Connection::Open(view) => view.ledger.may_send(&record.target, now).err(),
+        Connection::Closed(_) => None,
+    };
+    match refusal.map(|refusal| refusal.limit) {
+        Some(Limit::Account) => {
+            "the API sends no more messages of the account today; one is sent tomorrow".to_owned()
+        }
+        Some(Limit::Directory) => format!(
+            "{} messages were sent in this directory today; one is sent tomorrow",
+            Ledger::DAY_MAX
+        ),
+        Some(Limit::Target) => format!(
+            "{} messages were sent to it today; the next one is sent tomorrow",
+            Ledger::TARGET_DAY_MAX
+        ),
+        None => "no message may be sent today".to_owned(),
+    }
+}
+
+/// What is recorded once a message was asked for. `planned` holds it as sent.
+pub(super) fn after_send(
+    planned: Verification,
+    call: &Call,
+    error: Option<&CallError>,
+) -> Verification {
+    let Verification { mut email, mut phone } = planned;
+    let action = call.action();
+    let record = if action == Action::SendEmailVerificationForMessageContact {
+        email.as_mut()
+    } else if action == Action::SendPhoneVerificationForMessageContact {
+        phone.as_mut()
+    } else {
+        None
+    };
+    if let Some(record) = record {
+        match error.map(|error| error.class) {
+            None => {
+                record.evidence = record.evidence.or(Some(Evidence::SendAnswered));
+            }
+            Some(FailureClass::NothingPending) => {
+                record.evidence = Some(Evidence::NothingPending);
+                record.sends = record.sends.saturating_sub(1);
+            }
+            Some(FailureClass::SendsExhausted) => {
+                record.state = ChannelState::QuotaExhausted;
+                record.sends = record.sends.saturating_sub(1);
+                record.last_sent = record.last_sent.filter(|_| record.sends > 0);
+            }
+            // It may have been sent: it counts as sent, and is no evidence.
+            Some(_) => {}
+        }
+    }
+    Verification { email, phone }
+}
+
+/// One more message is asked for, for each channel that is not confirmed.
+#[must_use]
+pub fn asked_again(record: &Verification) -> Verification {
+    let ask = |channel: &Option<ChannelRecord>| {
+        channel.clone().map(|record| {
+            let confirmed = record.state == ChannelState::Verified;
+            let state = if confirmed { record.state } else { ChannelState::Pending };
+            ChannelRecord { state, ..record }
+        })
+    };
+    Verification { email: ask(&record.email), phone: ask(&record.phone) }
+}

@@ -1,0 +1,402 @@
+//! The confirmation of a contact's channels: one message, the owner's click, and all that can come
+//! between them.
+
+use std::time::Duration;
+
+use cluster::Cluster;
+use directory_simulator::switches::{ActiveWhen, Shown};
+use directory_simulator::{Click, Fault, FaultKind, Options, Quotas};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use message_contact_operator::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::many::operator_client;
+use crate::privacy;
+use crate::stand::{self, Stand, condition_of, message_of};
+
+/// What a spec says that leaves everything to its defaults.
+fn defaults(fields: Value) -> Value {
+    let mut whole = json!({ "readyWhen": null, "verification": null });
+    stand::merge(&mut whole, fields);
+    whole
+}
+
+fn reason(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+fn status(object: &DynamicObject, condition: &str) -> String {
+    condition_of(object, condition)["status"].as_str().unwrap_or_default().to_owned()
+}
+
+fn channel<'a>(object: &'a DynamicObject, channel: &str) -> &'a Value {
+    &object.data["status"]["verification"][channel]
+}
+
+/// The addresses and numbers that messages were sent to, oldest first.
+fn sent(stand: &Stand) -> Vec<String> {
+    stand.simulator.outbox().into_iter().map(|message| message.target).collect()
+}
+
+async fn annotate(stand: &Stand, object: &str, text: &str) {
+    let patch = json!({ "metadata": { "annotations": {
+        "message-contacts.dev/resendRequestedAt": text } } });
+    let contacts = stand.contacts();
+    contacts.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    stand
+        .sees(object, "the request is handled", |found| {
+            found.data["status"]["lastHandledResendAt"] == json!(text)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_is_sent_once_and_a_click_makes_the_contact_ready() {
+    let stand = Stand::new().await;
+    stand.apply("desk", "Kefu", defaults(json!({}))).await;
+    let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+    stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
+    assert_eq!(sent(&stand), ["desk@example.com"]);
+    assert_eq!(status(&object, "Synced"), "True");
+    assert_eq!(
+        (status(&object, "Ready"), reason(&object, "Ready")),
+        ("False".into(), "VerificationSent".into())
+    );
+    assert_eq!(status(&object, "Reconciling"), "True");
+    assert_eq!(condition_of(&object, "Stalled"), Value::Null);
+    assert_eq!(condition_of(&object, "PhoneVerified"), Value::Null);
+    let mail = channel(&object, "email");
+    assert_eq!((&mail["state"], &mail["sends"]), (&json!("Sent"), &json!(1)));
+    let time = |field: &str| -> Timestamp { mail[field].as_str().unwrap().parse().unwrap() };
+    let slot = time("nextSendTime").duration_since(time("lastSentTime"));
+    assert_eq!(slot, SignedDuration::from_hours(24));
+
+    // What waits for a person costs no call of its own, as the list tells where it stands.
+    let mark = stand.mark();
+    stand.ask_directory().await;
+    stand.ask("desk").await;
+    assert_eq!(stand.calls_since(mark), Vec::<String>::new());
+
+    assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
+    stand.ask_directory().await;
+    let object = stand.becomes("desk", "EmailVerified", "Verified").await;
+    assert_eq!(
+        (status(&object, "Ready"), reason(&object, "Ready")),
+        ("True".into(), "InSync".into())
+    );
+    assert_eq!(condition_of(&object, "Reconciling"), Value::Null);
+    assert_eq!(channel(&object, "email")["evidence"], "SeenPending");
+    assert_eq!(sent(&stand).len(), 1);
+    // Confirmed once, it is not asked for again.
+    let mark = stand.mark();
+    stand.ask_directory().await;
+    stand.ask("desk").await;
+    assert_eq!(stand.calls_since(mark), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mailbox_and_phone_are_confirmed_one_by_one() {
+    for active_when in [ActiveWhen::EmailConfirmed, ActiveWhen::AllConfirmed] {
+        let stand = Stand::new().await;
+        stand.simulator.switches(|switches| switches.active_when = active_when);
+        let fields = json!({ "phoneNumber": "86-13800138021" });
+        stand.apply("desk", "Kefu", defaults(fields)).await;
+        stand.becomes("desk", "PhoneVerified", "VerificationSent").await;
+        stand.cloud("both messages", |it| (it.outbox().len() == 2).then_some(())).await;
+        assert_eq!(sent(&stand), ["desk@example.com", "86-13800138021"]);
+        assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
+        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
+        assert_eq!(reason(&object, "Ready"), "VerificationSent", "{active_when:?}");
+        assert_eq!(stand.simulator.confirm("86-13800138021"), Click::Confirmed);
+        let object = stand.becomes("desk", "PhoneVerified", "Verified").await;
+        assert_eq!(status(&object, "Ready"), "True");
+        assert_eq!(sent(&stand).len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_where_the_spec_forbids_it() {
+    let stand = Stand::new().await;
+    let never = json!({ "readyWhen": null, "verification": { "send": "Never" } });
+    let id = stand.settled("desk", "Kefu", never).await;
+    let object = stand.becomes("desk", "EmailVerified", "NotSent").await;
+    assert_eq!(
+        (status(&object, "Ready"), reason(&object, "Ready")),
+        ("False".into(), "NotSent".into())
+    );
+    // Asked for, it is still forbidden.
+    annotate(&stand, "desk", "please").await;
+    assert_eq!(sent(&stand), Vec::<String>::new());
+    // Somebody has the owner confirm it from the console.
+    let confirmed = directory_simulator::ContactChange {
+        email: Some("desk@example.com".to_owned()),
+        ..Default::default()
+    };
+    assert!(stand.simulator.change_contact(&id, confirmed));
+    stand.ask_directory().await;
+    let object = stand.becomes("desk", "EmailVerified", "Verified").await;
+    assert_eq!(status(&object, "Ready"), "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_address_waits_while_the_old_one_stays_and_going_back_takes_it_back() {
+    for shown in [Shown::Effective, Shown::Pending] {
+        let stand = Stand::new().await;
+        stand.simulator.switches(|switches| switches.shown_while_pending = shown);
+        let id = stand.settled("desk", "Kefu", defaults(json!({}))).await;
+        stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
+        assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
+        stand.ask_directory().await;
+        stand.becomes("desk", "EmailVerified", "Verified").await;
+
+        let new = json!({ "emailAddress": "new@example.org" });
+        stand.apply("desk", "Kefu", defaults(new.clone())).await;
+        let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+        stand.cloud("the second mail", |it| (it.outbox().len() == 2).then_some(())).await;
+        assert_eq!(sent(&stand)[1], "new@example.org");
+        assert_eq!(
+            (status(&object, "Synced"), status(&object, "Ready")),
+            ("True".into(), "False".into())
+        );
+        let old = stand.in_cloud(&id).email.effective;
+        assert_eq!(old.as_deref(), Some("desk@example.com"), "messages still go to the old one");
+        if shown == Shown::Effective {
+            assert_eq!(object.data["status"]["observed"]["emailAddress"], "d***@example.com");
+            assert_eq!(channel(&object, "email")["waiting"], "n***@example.org");
+        }
+
+        let mark = stand.mark();
+        stand.apply("desk", "Kefu", defaults(json!({}))).await;
+        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
+        assert_eq!(status(&object, "Ready"), "True", "{shown:?}");
+        let calls = stand.calls_since(mark);
+        let writes: Vec<_> = calls
+            .iter()
+            .filter(|call| !call.starts_with("Get") && !call.starts_with("List"))
+            .collect();
+        assert_eq!(writes, ["CancelMessageContactUpdate EmailAddress"], "{shown:?} {calls:?}");
+        assert_eq!(stand.in_cloud(&id).email.pending, None);
+        assert_eq!(sent(&stand).len(), 2, "nobody is asked again");
+
+        // Forward once more, and this time the owner confirms: the mail of the same slot still
+        // counts, so that a person has to ask for another one.
+        stand.apply("desk", "Kefu", defaults(new)).await;
+        stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+        annotate(&stand, "desk", "the first one was taken back").await;
+        stand.cloud("the third mail", |it| (it.outbox().len() == 3).then_some(())).await;
+        assert_eq!(stand.simulator.confirm("new@example.org"), Click::Confirmed);
+        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
+        assert_eq!(object.data["status"]["observed"]["emailAddress"], "n***@example.org");
+        assert_eq!(channel(&object, "email").get("waiting"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_gets_one_more_message_and_nobody_round_the_limits() {
+    let stand = Stand::new().await;
+    stand.apply("desk", "Kefu", defaults(json!({}))).await;
+    stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+    stand.cloud("the first mail", |it| (it.outbox().len() == 1).then_some(())).await;
+    for number in 2..=5 {
+        annotate(&stand, "desk", &format!("again {number}")).await;
+        stand.cloud("one more", |it| (it.outbox().len() == number).then_some(())).await;
+        // The same text asks for nothing.
+        annotate(&stand, "desk", &format!("again {number}")).await;
+    }
+    annotate(&stand, "desk", "a sixth").await;
+    let object = stand.becomes("desk", "EmailVerified", "VerificationQuotaExhausted").await;
+    assert!(message_of(&object, "EmailVerified").contains("5 messages were sent to it today"));
+    assert_eq!(channel(&object, "email")["state"], "QuotaExhausted");
+    // Nor does a new object of the same address.
+    stand.apply("other", "Shouhou", defaults(json!({ "emailAddress": "desk@example.com" }))).await;
+    stand.becomes("other", "EmailVerified", "VerificationQuotaExhausted").await;
+    assert_eq!(sent(&stand).len(), 5);
+    let directory = stand.directories().get(&stand.directory).await.unwrap();
+    let sends = &directory.data["status"]["verificationSends"];
+    assert_eq!((&sends["count"], &sends["recent"][0]["count"]), (&json!(5), &json!(5)), "{sends}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_and_creating_again_gets_nobody_a_second_message() {
+    let stand = Stand::new().await;
+    for _ in 0..3 {
+        stand.apply("desk", "Kefu", defaults(json!({}))).await;
+        stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+        stand.cloud("one mail", |it| (it.outbox().len() == 1).then_some(())).await;
+        stand.delete("desk").await;
+        stand.is_gone("desk").await;
+    }
+    assert_eq!(sent(&stand), ["desk@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_contacts_of_one_mailbox_are_asked_for_each() {
+    let stand = Stand::new().await;
+    for (object, name) in [("desk", "Kefu"), ("night", "Yeban")] {
+        let fields = json!({ "emailAddress": "desk@example.com" });
+        stand.apply(object, name, defaults(fields)).await;
+        stand.becomes(object, "EmailVerified", "VerificationSent").await;
+    }
+    stand.cloud("two mails", |it| (it.outbox().len() == 2).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_else() {
+    let stand = Stand::new().await;
+    let send = "SendEmailVerificationForMessageContact";
+    stand.simulator.fault(Fault::on(send, FaultKind::error(403, "NoPermission")));
+    stand.apply("desk", "Kefu", defaults(json!({}))).await;
+    let object = stand
+        .sees("desk", "says what is missing", |found| {
+            message_of(found, "EmailVerified").contains("grant resourcemanager:SendEmail")
+        })
+        .await;
+    assert_eq!(reason(&object, "EmailVerified"), "VerificationPending");
+    assert_eq!(
+        (status(&object, "Synced"), status(&object, "Ready")),
+        ("True".into(), "False".into())
+    );
+    // A change of a field goes through meanwhile.
+    stand.apply("desk", "Kefu", defaults(json!({ "title": "CEO" }))).await;
+    stand
+        .cloud("the title", |it| {
+            let state = it.state();
+            state.named("Kefu").filter(|found| found.contact.title == "CEO").map(|_| ())
+        })
+        .await;
+    assert_eq!(sent(&stand), Vec::<String>::new());
+    stand.simulator.clear_faults();
+    stand.ask("desk").await;
+    stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+    stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_without_an_answer_counts_as_sent_and_is_no_evidence() {
+    for executed in [true, false] {
+        let stand = Stand::new().await;
+        let send = "SendEmailVerificationForMessageContact";
+        let fault = Fault::on(send, FaultKind::html_502(executed));
+        stand.simulator.fault(fault.times(1));
+        stand.apply("desk", "Kefu", defaults(json!({}))).await;
+        let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+        assert_eq!(channel(&object, "email")["sends"], 1);
+        stand.ask("desk").await;
+        assert_eq!(sent(&stand).len(), usize::from(executed));
+        assert_eq!(stand.simulator.counts().of(send), 1);
+    }
+}
+
+// --- Days on a clock that is moved --------------------------------------------------------------
+
+/// An operator of its own on a clock that stories move; one of them at a time.
+struct Walk {
+    stand: Stand,
+    clock: Clock,
+    operator: tokio::task::JoinHandle<()>,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Walk {
+    async fn new(options: Options) -> Self {
+        static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        privacy::listen();
+        let alone = ALONE.lock().await;
+        let start = || Cluster::start(cluster::Options::default());
+        let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
+        stand::prepare(cluster).await;
+        let clock = Clock::system();
+        let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()));
+        let stand = Stand::on(cluster, options).await;
+        stand.apply_directory(json!({ "pollInterval": "1h" })).await;
+        stand.directory_becomes("Ready", "Connected").await;
+        Self { stand, clock, operator, _alone: alone }
+    }
+
+    /// Both sides are so much later.
+    fn later(&self, by: SignedDuration) {
+        self.stand.simulator.advance(Duration::try_from(by).unwrap());
+        self.clock.advance(by);
+    }
+
+    /// The operator dies and begins anew.
+    async fn restart(&mut self) {
+        self.operator.abort();
+        let _ = (&mut self.operator).await;
+        let client = operator_client(self.stand.cluster);
+        self.operator = tokio::spawn(stand::run_operator(client, self.clock.clone()));
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.operator.abort();
+    }
+}
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_asked_each_day_until_a_person_must_act() {
+    let mut walk = Walk::new(Options::default()).await;
+    walk.stand.apply("desk", "Kefu", defaults(json!({ "verification": { "maxSends": 3 } }))).await;
+    for number in 1..=3 {
+        let stand = &walk.stand;
+        stand.cloud("a mail a day", |it| (it.outbox().len() == number).then_some(())).await;
+        stand
+            .sees("desk", "it is counted", |found| {
+                channel(found, "email")["sends"] == json!(number)
+            })
+            .await;
+        if number == 2 {
+            walk.restart().await;
+        }
+        // Nothing is sent an hour too early.
+        walk.later(SignedDuration::from_hours(23));
+        walk.stand.ask("desk").await;
+        assert_eq!(sent(&walk.stand).len(), number);
+        walk.later(SignedDuration::from_hours(1));
+    }
+    let stand = &walk.stand;
+    let object = stand.becomes("desk", "EmailVerified", "VerificationExhausted").await;
+    assert_eq!(status(&object, "Stalled"), "True");
+    assert_eq!(sent(stand).len(), 3);
+    annotate(stand, "desk", "once more").await;
+    stand.cloud("one more", |it| (it.outbox().len() == 4).then_some(())).await;
+    stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+    assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
+    walk.later(SignedDuration::from_hours(1));
+    stand.becomes("desk", "EmailVerified", "Verified").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
+    let quotas = Quotas { sends_per_day: 1, ..Quotas::default() };
+    let walk = Walk::new(Options { quotas, ..Options::default() }).await;
+    let stand = &walk.stand;
+    stand.apply("desk", "Kefu", defaults(json!({}))).await;
+    stand.becomes("desk", "EmailVerified", "VerificationSent").await;
+    let send = "SendEmailVerificationForMessageContact";
+    for (object, name) in [("second", "Shouhou"), ("third", "Yeban")] {
+        stand.apply(object, name, defaults(json!({}))).await;
+        let object = stand.becomes(object, "EmailVerified", "VerificationQuotaExhausted").await;
+        assert_eq!(condition_of(&object, "Stalled"), Value::Null);
+        assert_eq!(status(&object, "Synced"), "True");
+    }
+    assert_eq!(stand.simulator.counts().of(send), 2, "the third one does not even try");
+    let directory = stand
+        .directory_sees("says so", |found| message_of(found, "Ready").contains("used up"))
+        .await;
+    assert_eq!(status(&directory, "Ready"), "True");
+    let until = directory.data["status"]["verificationSends"]["exhaustedUntil"].as_str().unwrap();
+    let until: Timestamp = until.parse().unwrap();
+    let left = until.duration_since(walk.clock.now());
+    assert!(left > SignedDuration::ZERO && left <= DAY, "{left}");
+    // The next day there is one message again, and the other one waits on.
+    walk.later(left + SignedDuration::from_secs(1));
+    stand.cloud("a mail of the new day", |it| (it.outbox().len() == 2).then_some(())).await;
+    walk.later(DAY);
+    stand.cloud("and of the next", |it| (it.outbox().len() == 3).then_some(())).await;
+}
