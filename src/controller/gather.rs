@@ -108,8 +108,6 @@ pub(super) struct Memory {
     pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.
     pub(super) attempts: Attempts,
-    /// A value from a Secret has changed, and the contact was not in sync since: as an edit.
-    pub(super) revalued: bool,
     /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
     pub(super) let_go: bool,
     /// Told when the object changes while its pass waits for something else.
@@ -256,10 +254,7 @@ impl World {
 
     /// A value from a Secret is another one: what failed with the old one does not count.
     pub(super) fn values_changed(&self, uid: &Uid) {
-        self.remember(uid, |memory| {
-            memory.setbacks.settle();
-            memory.revalued = true;
-        });
+        self.remember_if_known(uid, |memory| memory.setbacks.settle());
         self.nudge(uid);
     }
 
@@ -394,7 +389,7 @@ impl World {
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
-            settled_generation: if memory.revalued { -1 } else { settled_generation(&status) },
+            settled_generation: settled_generation(&status),
             finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
             desired,
             recorded: &recorded,

@@ -236,7 +236,6 @@ async fn report_and_rest(
                 // What failed once must not hold back a repair later.
                 if in_sync {
                     memory.setbacks.settle();
-                    memory.revalued = false;
                 }
                 memory.attempts = judgement.plan.attempts.clone();
             });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster::{AuditEvent, By, Mark};
-use directory_simulator::{ContactChange, Fault, FaultKind};
+use directory_simulator::ContactChange;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
@@ -182,49 +182,6 @@ async fn a_changed_secret_is_one_ordinary_change_within_the_stated_time() {
         "it was asked for"
     );
     stand.is_untouched(&bystander);
-    own.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_secret_goes_before_what_nobody_waits_for() {
-    let own = Own::new().await;
-    let stand = &own.stand;
-    let slowly = json!({ "pollInterval": "24h", "requestsPerSecond": 10 });
-    stand.apply_directory(slowly).await;
-    stand.put("urgent", json!({ "mail": "urgent.desk@example.com" })).await;
-    let urgent = stand.settled("urgent", "Ziyou", mail_from("urgent")).await;
-    let mut others = Vec::new();
-    for number in 0..8 {
-        others.push(stand.settled(&format!("other-{number}"), &name(number), json!({})).await);
-    }
-    // One repair is under way, and the others wait behind it.
-    let hang = FaultKind::Hang { executed: true };
-    stand.simulator.fault(Fault::on("UpdateMessageContact", hang));
-    for id in &others {
-        let title = Some("Other".to_owned());
-        assert!(stand.simulator.change_contact(id, ContactChange { title, ..Default::default() }));
-    }
-    let mark = stand.mark();
-    stand.ask_directory().await;
-    stand.cloud("a repair hangs", |sim| (sim.calls_in_flight() > 0).then_some(())).await;
-    let read = own.alone.cluster.audit().mark().unwrap();
-    stand.put("urgent", json!({ "mail": "changed.desk@example.com" })).await;
-    own.pass(NOTICED_WITHIN);
-    cluster::wait_for(PATIENCE, "the Secret is read", || {
-        let read = own.asked_for_ours(read).len();
-        std::future::ready(if read > 0 { Ok(()) } else { Err("not yet") })
-    })
-    .await
-    .unwrap();
-    stand.simulator.release_hanging();
-    for id in &others {
-        let titled = |_: &_| (stand.in_cloud(id).title == "TechnicalDirector").then_some(());
-        stand.cloud("all are put right", titled).await;
-    }
-    let calls = stand.simulator.calls_since(mark);
-    let updates = calls.iter().filter(|call| call.action == "UpdateMessageContact");
-    let place = updates.map(|call| &call.parameters["ContactId"]).position(|id| *id == urgent);
-    assert!(place.is_some_and(|place| place <= 3), "{place:?}");
     own.end().await;
 }
 
