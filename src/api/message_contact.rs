@@ -231,8 +231,8 @@ pub struct MessageContactSpec {
 
     /// Whether a contact of that name that is in the cloud already, and that no MessageContact
     /// holds, may be taken over: only when nothing would have to be written (`IfIdentical`),
-    /// always, or never. Left out, it is `IfIdentical`. Not acted upon by this version: such
-    /// a contact is left alone. Example: `Never`.
+    /// always, or never. The ResourceDirectory caps it with `adoption`. Left out, it is
+    /// `IfIdentical`. Example: `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ADOPTION_POLICIES))]
     pub adoption_policy: Option<String>,

@@ -241,15 +241,6 @@ pub fn wanted_name(spec: &MessageContactSpec) -> ContactName {
     ContactName::observed(spec.name.reveal().to_owned())
 }
 
-/// The fields of a contact that are set and that this version does not follow yet.
-#[must_use]
-pub fn unsupported(spec: &MessageContactSpec) -> Vec<&'static str> {
-    [("spec.adoptionPolicy", spec.adoption_policy.is_some())]
-        .into_iter()
-        .filter_map(|(field, set)| set.then_some(field))
-        .collect()
-}
-
 /// The part of an annotation's text that is echoed in status: its first 128 bytes, cut where a
 /// character begins.
 #[must_use]
@@ -342,15 +333,6 @@ pub fn directory(
         requests_per_second,
         suspended: spec.suspend.unwrap_or(false),
     })
-}
-
-/// The fields of a directory that are set and that this version does not follow yet.
-#[must_use]
-pub fn unsupported_in_directory(spec: &ResourceDirectorySpec) -> Vec<&'static str> {
-    [("spec.adoption", spec.adoption.is_some())]
-        .into_iter()
-        .filter_map(|(field, set)| set.then_some(field))
-        .collect()
 }
 
 fn at(field: &'static str) -> impl Fn(Malformed) -> Problem {

@@ -139,7 +139,7 @@ pub struct ResourceDirectorySpec {
     pub allowed_members: Option<Vec<String>>,
 
     /// The most that `adoptionPolicy` of a contact may ask for. Left out, it is `IfIdentical`.
-    /// Not acted upon by this version. Example: `Never`.
+    /// Example: `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ADOPTION_POLICIES))]
     pub adoption: Option<String>,

@@ -221,7 +221,6 @@ fn a_contact_is_parsed_with_what_absence_means() {
     assert_eq!((desired.mode, desired.ready_when), (Mode::Enforce, ReadyWhen::Verified));
     assert_eq!(desired.members, None);
     assert_eq!(parse::directory_name(&spec()), "default");
-    assert!(parse::unsupported(&spec()).is_empty());
 }
 
 #[test]

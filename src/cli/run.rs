@@ -52,8 +52,8 @@ pub struct Options {
     #[arg(long, env = "MCO_NAMESPACE", default_value = "message-contacts")]
     namespace: String,
 
-    /// An endpoint that a `ResourceDirectory` may use beside the built-in ones, as an exact origin
-    /// such as `http://127.0.0.1:8443`. May be given several times.
+    /// An endpoint that a `ResourceDirectory`, or `ALIBABA_CLOUD_STS_ENDPOINT`, may name beside the
+    /// built-in ones, as an exact origin such as `http://127.0.0.1:8443`. May be given several times.
     #[arg(long, env = "MCO_ALLOW_ENDPOINT", value_name = "URL", value_delimiter = ',')]
     allow_endpoint: Vec<String>,
 

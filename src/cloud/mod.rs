@@ -144,6 +144,7 @@ impl Client {
 
     /// The API did not accept these keys: if they are temporary and others can be had, they are not
     /// given out again. Returns whether that is so.
+    #[must_use]
     pub fn refused(&self, keys: &AccessKeys, class: FailureClass) -> bool {
         matches!(class, FailureClass::TokenExpired | FailureClass::Credentials)
             && self.provider.forget(keys)

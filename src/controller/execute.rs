@@ -92,11 +92,11 @@ pub(super) async fn store_first(
         world.remember(uid, |memory| memory.add = add);
     }
     // The write that is planned was not made yet, so it is not noted yet.
-    let last_write = match &plan.send {
-        Some(_) => plan.record.last_write.clone(),
-        None => judgement.recorded.last_write.clone(),
+    let (last_write, reverts) = match &plan.send {
+        Some(_) => (plan.record.last_write.clone(), plan.record.reverts.clone()),
+        None => (judgement.recorded.last_write.clone(), judgement.recorded.reverts.clone()),
     };
-    let record = Recorded { last_write, ..plan.record.clone() };
+    let record = Recorded { last_write, reverts, ..plan.record.clone() };
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let action = match &plan.step {
         Some(Step::Call(call, _)) => Some(call.action()),

@@ -353,6 +353,10 @@ impl World {
         let memory = self.remembered(&uid);
 
         let wanted = parse::contact(&object.spec, &self.secrets.values(&uid, &places));
+        let wanted = wanted.map(|wanted| match &directory_spec {
+            Some(Ok(directory)) => capped(wanted, directory),
+            Some(Err(_)) | None => wanted,
+        });
         let desired =
             self.desired(&object, &wanted, directory_spec.as_ref(), &directory_name, memory.let_go);
         let mut unread = desired.is_none();
@@ -378,6 +382,7 @@ impl World {
                     .as_ref()
                     .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
                 lists: snapshot.lists(),
+                outranked: self.is_outranked(&object, &uid, &recorded),
                 add: add_fate(&recorded, &memory, self.started_at),
                 ledger: &ledger,
             }),
@@ -399,10 +404,7 @@ impl World {
             attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };
-        let mut plan = plan::plan(&input, now);
-        if plan.verdict.synced.reason == Reason::InSync {
-            plan.verdict.synced.message += &not_followed(&parse::unsupported(&object.spec));
-        }
+        let plan = plan::plan(&input, now);
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
             Sight::Unlisted | Sight::Gone => None,
@@ -525,10 +527,6 @@ impl World {
         };
         let directory = parse::directory_name(&object.spec);
         let wanting = self.claims().wanting(directory, &name.folded());
-        let age = |object: &MessageContact| {
-            let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            (created, uid_of(object))
-        };
         wanting.iter().filter(|(other, _)| other != uid).any(|(_, key)| {
             let Some(other) = self.object(key) else { return false };
             let theirs = other.status.as_ref().map(parse::recorded).unwrap_or_default();
@@ -548,6 +546,16 @@ impl World {
         })
     }
 
+    /// Whether an object that comes before this one holds the same contact: a status was copied.
+    fn is_outranked(&self, object: &MessageContact, uid: &Uid, recorded: &Recorded) -> bool {
+        let (Some(directory), Some(contact)) = (&recorded.directory_id, &recorded.contact_id)
+        else {
+            return false;
+        };
+        let holders = self.claims().holders(directory, contact, uid);
+        holders.iter().filter_map(|key| self.object(key)).any(|other| age(&other) < age(object))
+    }
+
     /// Whether an object could create a contact.
     fn may_act(&self, object: &MessageContact) -> bool {
         let Some(Ok(directory)) = self.directory_of(object) else { return false };
@@ -563,6 +571,17 @@ impl World {
             && object.spec.suspend != Some(true)
             && object.metadata.deletion_timestamp.is_none()
     }
+}
+
+/// What a spec asks for, as far as the directory allows it.
+fn capped(wanted: DesiredContact, directory: &DesiredDirectory) -> DesiredContact {
+    DesiredContact { adoption: wanted.adoption.min(directory.adoption), ..wanted }
+}
+
+/// Who comes first: the older object, and of two that are equally old the one with the lesser uid.
+fn age(object: &MessageContact) -> (Option<Timestamp>, Uid) {
+    let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (created, uid_of(object))
 }
 
 /// What an object holds and wants, for the index.
@@ -659,14 +678,6 @@ fn closed<'a>(
     let snapshot = snapshot.ok_or_else(unlisted)?;
     let identity = snapshot.identity().ok_or_else(unlisted)?;
     Ok((&identity.directory_id, snapshot))
-}
-
-/// Says which fields are set and have no effect yet: never silence.
-pub(super) fn not_followed(fields: &[&str]) -> String {
-    if fields.is_empty() {
-        return String::new();
-    }
-    format!("; not acted upon by this version: {}", fields.join(", "))
 }
 
 /// The members that a contact wants and its directory does not allow, if there are any.

@@ -16,7 +16,7 @@ use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::verdict::Status;
-use crate::plan::{Step, asked_again};
+use crate::plan::{self, Step, asked_again};
 
 /// Most steps of one pass; more is a loop, and the object waits a little before it goes on.
 const STEPS_MAX: u32 = 40;
@@ -95,7 +95,11 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
                 return report_and_rest(world, key, &judgement, pass, recheck_at).await;
             }
             Some(_) if execute::must_store_first(&judgement) => {
-                execute::store_first(world, &judgement, pass).await?
+                let left = execute::store_first(world, &judgement, pass).await?;
+                if matches!(left, Left::LookAgain) {
+                    pass.happened.extend(Happening::adopted(&judgement));
+                }
+                left
             }
             Some(step) => execute::step(world, key, &judgement, pass, step).await?,
         };
@@ -211,10 +215,7 @@ async fn begin_anew(
             directory.forget_failed_deletion(contact);
         }
     }
-    recorded.last_error = None;
-    if let Some(write) = &mut recorded.last_write {
-        write.mismatches = 0;
-    }
+    plan::try_once_more(recorded);
 }
 
 async fn report_and_rest(
@@ -240,6 +241,7 @@ async fn report_and_rest(
                 memory.attempts = judgement.plan.attempts.clone();
             });
             world.contact_waker.wake_at(key.clone(), recheck_at);
+            pass.happened.extend(Happening::adopted(judgement));
             pass.happened.extend(Happening::news(judgement));
             tell(world, judgement, pass).await;
             Ok(Action::await_change())

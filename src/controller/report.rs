@@ -342,6 +342,12 @@ impl Happening {
         Self { type_: EventType::Normal, reason, note, action }
     }
 
+    /// The object has taken over a contact that was in the cloud already.
+    pub(super) fn adopted(judgement: &Judgement) -> Option<Self> {
+        let note = || "the contact was in the directory already, and was taken over".to_owned();
+        judgement.plan.adopts.then(|| Self::done("Adopted", "Adopt", note()))
+    }
+
     /// What people are told of how the object stands now: what was confirmed, and where somebody may
     /// have to act. Nothing that was so before.
     pub(super) fn news(judgement: &Judgement) -> Vec<Self> {

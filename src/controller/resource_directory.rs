@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
-use super::gather::{World, not_followed};
+use super::gather::World;
 use super::keys;
 use super::report::{self, Interrupted, Written};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
@@ -64,7 +64,6 @@ pub(super) async fn reconcile(
             Err(finding) => (finding, None),
             Ok(directory) => {
                 let mut ready = readiness(&world, desired, &directory);
-                ready.message += &not_followed(&parse::unsupported_in_directory(&object.spec));
                 ready.message += &sends_used_up(&world, &directory);
                 (ready, Some(directory))
             }

@@ -31,6 +31,7 @@ use crate::api::{MessageContact, ResourceDirectory};
 use crate::clock::Clock;
 use crate::directory::{Changes, Registry};
 use crate::domain::contact::Uid;
+use crate::domain::snapshot::Sight;
 use crate::plan::hash::HashKey;
 
 /// Whether everything was listed once. Clones share it.
@@ -312,13 +313,21 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
             continue;
         }
         let Some(runtime) = world.directory(&name) else { continue };
-        let identity = runtime.with_snapshot(|snapshot| snapshot.identity().cloned());
+        let (identity, names) = runtime.with_snapshot(|snapshot| {
+            let identity = snapshot.identity().cloned();
+            // Whoever wants the name of a contact that nobody holds waits for it to be as wanted.
+            let named = changed.ids.iter().filter_map(|id| match snapshot.sight(id) {
+                Sight::Known(entry) => Some(entry.contact.name.folded()),
+                Sight::Unlisted | Sight::Gone => None,
+            });
+            (identity, changed.names.iter().cloned().chain(named).collect::<BTreeSet<_>>())
+        });
         let directories: Vec<_> =
             identity.into_iter().map(|identity| identity.directory_id).collect();
         let concerned: BTreeSet<_> = {
             let claims = world.claims();
             let holding = changed.ids.iter().flat_map(|id| claims.holding(id, &directories));
-            let wanting = changed.names.iter().flat_map(|folded| claims.wanting(&name, folded));
+            let wanting = names.iter().flat_map(|folded| claims.wanting(&name, folded));
             let wanting = wanting.map(|(_, object)| object);
             holding.chain(wanting).map(|object| (object.namespace.clone(), object.name)).collect()
         };

@@ -71,6 +71,7 @@ enum Work {
 }
 
 /// One task per directory.
+#[expect(clippy::struct_excessive_bools, reason = "they change independently of each other")]
 pub(super) struct Worker {
     shared: Arc<Shared>,
     clock: Clock,

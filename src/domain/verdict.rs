@@ -188,7 +188,7 @@ reasons! {
     DirectoryNotReady => "Look at its conditions.";
     /// A Secret, or its key, is missing, or the operator may not read it.
     SecretNotFound => "Create the Secret with the key, or grant the right, that the message names.";
-    /// The access keys were refused, or may not do this.
+    /// There are no access keys, they were refused, or they may not do this.
     Unauthorized => "Correct the credentials, or grant the permission that the message names.";
     /// Somebody keeps changing a field back, or the cloud keeps another value than was written.
     DriftContested => "Find out who changes the contact.";

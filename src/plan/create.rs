@@ -13,7 +13,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, get, plan, rest, step_on, verify,
+    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, adopt, get, plan, rest, step_on,
+    verify,
 };
 use crate::domain::call::{Call, NewContact, Target};
 use crate::domain::contact::{
@@ -28,18 +29,28 @@ use crate::domain::verification::Verification;
 /// Unverified: a gateway that executes a call later than this is a documented limit.
 pub(super) const ADD_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
-/// No contact is held and none was begun.
+/// No contact is held, and no Add is open.
 pub(super) fn begin(
     input: &Input<'_>,
     wanted: &DesiredContact,
     view: &View<'_>,
     now: Timestamp,
 ) -> Plan {
-    if let Some(finding) = name_conflict(view) {
+    if input.recorded.creation.is_some() && (view.rival || !view.namesakes.is_empty()) {
         // An intent that is known to have led to nothing must not outlive this process: after a
         // restart the contact of somebody else would pass for the one that it made.
         let record = Recorded { creation: None, ..input.recorded.clone() };
-        return Plan { record, ..rest(input, finding) };
+        return replan(input, view, &record, now);
+    }
+    if let Some(finding) = name_claimed(view) {
+        return rest(input, finding);
+    }
+    let exact: Vec<&Entry> = unheld(view).collect();
+    if !exact.is_empty() {
+        return adopt::consider(input, wanted, view, &exact, now);
+    }
+    if let Some(finding) = name_taken(view) {
+        return rest(input, finding);
     }
     if wanted.mode == Mode::ReportOnly {
         return report_absence(input, wanted);
@@ -80,6 +91,15 @@ pub(super) fn again(input: &Input<'_>, view: &View<'_>, now: Timestamp) -> Plan 
         ..input.recorded.clone()
     };
     replan(input, view, &record, now)
+}
+
+/// The contact belongs to another object, whose status has the same id: it is forgotten here, and
+/// left as it is. The view is not that of an object that holds nothing, so everything is looked at
+/// anew.
+pub(super) fn give_up(input: &Input<'_>, now: Timestamp) -> Plan {
+    let Recorded { directory_id, creation, .. } = input.recorded.clone();
+    let record = Recorded { directory_id, creation, ..Recorded::default() };
+    Plan { record, recheck_at: Some(now), ..rest(input, name_is_claimed()) }
 }
 
 /// An intent is open: it is settled under its own name before the spec is looked at.
@@ -131,12 +151,7 @@ pub(super) fn outcome(view: &View<'_>, verification: &Verification, now: Timesta
     }
     // A held contact of that name says nothing: a late list may show a name that its holder has
     // given up, while the contact that was made under it is not listed yet (A23).
-    let candidates: Vec<&Entry> = view
-        .namesakes
-        .iter()
-        .filter(|namesake| namesake.exact && namesake.holder == Holder::Nobody)
-        .map(|namesake| &namesake.entry)
-        .collect();
+    let candidates: Vec<&Entry> = unheld(view).collect();
     let read_since = |entry: &Entry| !entry.unread && entry.read_at.is_some_and(|at| at >= since);
     if let Some(unsure) = candidates.iter().find(|entry| !read_since(entry)) {
         return Outcome::Unsure(unsure.contact.id.clone());
@@ -196,37 +211,48 @@ fn remember(input: &Input<'_>, record: Recorded, now: Timestamp) -> Plan {
     Plan { record, recheck_at: Some(now), ..rest(input, creating()) }
 }
 
-/// Why a contact of the wanted name may not be created, if so.
+/// The contacts that have the name in question to the letter and that no object holds.
+fn unheld<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Entry> {
+    let namesakes = view.namesakes.iter();
+    namesakes
+        .filter(|namesake| namesake.exact && namesake.holder == Holder::Nobody)
+        .map(|namesake| &namesake.entry)
+}
+
+/// Why a contact may not be renamed to the wanted name, if so.
 pub(super) fn name_conflict(view: &View<'_>) -> Option<Finding> {
+    name_claimed(view).or_else(|| name_taken(view))
+}
+
+/// Another object has the name, or comes first for it.
+fn name_claimed(view: &View<'_>) -> Option<Finding> {
     let claimed = view.namesakes.iter().find_map(|namesake| match namesake.holder {
         Holder::Other { deleting } => Some(deleting),
         Holder::Nobody => None,
     });
-    match (claimed, view.namesakes.first(), view.rival) {
-        (Some(true), _, _) => Some(Finding::unmet(
+    match (claimed, view.rival) {
+        (Some(true), _) => Some(Finding::unmet(
             if view.own.is_some() { Reason::Updating } else { Reason::Creating },
             "the contact of this name is being deleted with the MessageContact that holds it; this \
              one gets the name afterwards",
         )),
         // A rival that has just created the contact does not hold it yet.
-        (Some(false), _, _) | (None, _, true) => Some(Finding::unmet(
-            Reason::NameClaimed,
-            "another MessageContact of this directory holds this name; choose another name, or \
-             delete the other object",
-        )),
-        (None, Some(namesake), false) if namesake.exact => Some(Finding::unmet(
-            Reason::NameTaken,
-            "a contact of this name is in the directory already, and this version takes over no \
-             contacts (`adoptionPolicy` is not acted upon); choose another name, or delete that \
-             contact",
-        )),
-        (None, Some(_), false) => Some(Finding::unmet(
-            Reason::NameTaken,
-            "a contact is in the directory whose name differs from this one in letter case alone; \
-             choose another name",
-        )),
-        (None, None, false) => None,
+        (Some(false), _) | (None, true) => Some(name_is_claimed()),
+        (None, false) => None,
     }
+}
+
+/// A contact that no object holds has the name, or one that differs in letter case alone.
+fn name_taken(view: &View<'_>) -> Option<Finding> {
+    let message = if unheld(view).next().is_some() {
+        "a contact of this name is in the directory already; choose another name, or delete that \
+         contact"
+    } else {
+        "a contact is in the directory whose name differs from this one in letter case alone; \
+         choose another name"
+    };
+    let taken = !view.namesakes.is_empty();
+    taken.then(|| Finding::unmet(Reason::NameTaken, message))
 }
 
 fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
@@ -241,6 +267,14 @@ fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
     };
     let record = Recorded { contact_id: None, creation: None, ..input.recorded.clone() };
     Plan { record, drift: vec![absent], ..rest(input, finding) }
+}
+
+fn name_is_claimed() -> Finding {
+    Finding::unmet(
+        Reason::NameClaimed,
+        "another MessageContact of this directory holds this name; choose another name, or delete \
+         the other object",
+    )
 }
 
 fn creating() -> Finding {

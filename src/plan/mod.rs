@@ -7,9 +7,13 @@
 
 mod create;
 
+mod adopt;
+
 mod update;
 
 mod bind;
+
+mod reverts;
 
 mod verify;
 
@@ -113,6 +117,8 @@ pub struct View<'a> {
     pub lists: Lists,
     /// What is known of an Add under the open intent.
     pub add: AddFate,
+    /// The status of another object has the same contact id, and that object comes before this one.
+    pub outranked: bool,
     /// The verification messages of the directory.
     pub ledger: &'a Ledger,
 }
@@ -175,6 +181,8 @@ pub struct Plan {
     pub attempts: Attempts,
     /// When to look again if nothing happens before; `None` waits for a change.
     pub recheck_at: Option<Timestamp>,
+    /// The contact of the record is taken over: it was in the cloud, and no object held it.
+    pub adopts: bool,
 }
 
 /// A verification message, as it is written down.
@@ -231,6 +239,12 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         (Desired::Present(_), Connection::Open(view)) if elsewhere(input.recorded, view) => {
             rest(input, wrong_directory())
         }
+        (Desired::Absent { .. }, Connection::Open(view)) if view.outranked => {
+            delete::release(input)
+        }
+        (Desired::Present(_), Connection::Open(view)) if view.outranked => {
+            create::give_up(input, now)
+        }
         (
             Desired::Absent { removal: Removal::Delete { retain_in_members }, since },
             Connection::Open(view),
@@ -254,7 +268,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                     rest(input, updating(BEING_DELETED))
                 }
                 (None, Some(Sight::Known(entry))) => {
-                    let fields = update::converge(input, wanted, view, entry);
+                    let fields = update::converge(input, wanted, view, entry, now);
                     let fields = setback::hold_back(input, fields, now);
                     let bound = bind::beside(input, wanted, entry, fields, now);
                     verify::beside(input, wanted, view, entry, bound, now)
@@ -264,7 +278,18 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             }
         }
     };
-    with_channels(input, setback::hold_back(input, plan, now), now)
+    let plan = setback::hold_back(input, plan, now);
+    with_channels(input, reverts::aged(plan, now), now)
+}
+
+/// What the status remembers, once a person has asked for another try: what stopped the object is
+/// forgotten, and so is that a write read back differently.
+pub fn try_once_more(recorded: &mut Recorded) {
+    recorded.last_error = None;
+    if let Some(write) = &mut recorded.last_write {
+        write.mismatches = 0;
+    }
+    reverts::once_more(&mut recorded.reverts);
 }
 
 /// What is said of the channels goes by what is recorded of them, whatever else is said.
@@ -321,6 +346,7 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
         outlook: Outlook::default(),
         attempts: input.attempts.clone(),
         recheck_at: None,
+        adopts: false,
     }
 }
 

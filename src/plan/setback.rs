@@ -8,7 +8,8 @@ use super::{AddFate, Connection, Desired, Input, Plan, Step, update, verdict, ve
 use crate::domain::call::{
     Action, Call, CallError, FailureClass, KeyCause, KeyFailure, PhoneChange,
 };
-use crate::domain::contact::{LastError, LastWrite, Recorded};
+use crate::domain::contact::{Difference, Field, LastError, LastWrite, Recorded};
+use crate::domain::snapshot::Sight;
 use crate::domain::verdict::{Finding, Reason};
 
 /// A call for this object that did not do its work. Kept until a call of that operation works or a
@@ -177,7 +178,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     if let (Some(error), Desired::Present(_)) = (last_error, &input.desired) {
         let (finding, clears) = (refused(call, error), clears_phone(call));
         let plan = held(input, plan, finding, None);
-        return if clears { without_count(plan) } else { plan };
+        return if clears { not_removed(input, plan) } else { plan };
     }
     let Some(setback) = setback.filter(|setback| {
         let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
@@ -189,7 +190,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
         // Nothing is written in this step, so nothing of a write is recorded with it.
         let record =
             Recorded { last_error: plan.record.last_error.clone(), ..input.recorded.clone() };
-        return Plan { record, step: Some(Step::Relist), ..plan };
+        return Plan { record, step: Some(Step::Relist), adopts: false, ..plan };
     }
     match (setback.again_at(), &input.desired) {
         (Some(again_at), _) if now >= again_at => plan,
@@ -203,9 +204,10 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
                 action: setback.error.action.as_str().to_owned(),
                 generation: setback.generation,
             };
-            let finding = refused(call, &error);
+            let (finding, clears) = (refused(call, &error), clears_phone(call));
             let record = Recorded { last_error: Some(error), ..plan.record.clone() };
-            held(input, Plan { record, ..plan }, finding, None)
+            let plan = held(input, Plan { record, ..plan }, finding, None);
+            if clears { not_removed(input, plan) } else { plan }
         }
         (None, Desired::Absent { .. } | Desired::Blocked(_)) => {
             let again_at = setback.at.saturating_add(RETRY_PAUSE_MAX).unwrap_or(Timestamp::MAX);
@@ -238,9 +240,19 @@ fn clears_phone(call: &Call) -> bool {
     matches!(call, Call::UpdateMessageContact(_, changes) if changes.phone == Some(PhoneChange::Clear))
 }
 
-/// Only the refused number differs, so all that was written before reads back as it should.
-fn without_count(plan: Plan) -> Plan {
-    Plan { record: Recorded { last_write: None, ..plan.record }, ..plan }
+/// The cloud refused to take a number out: only the number differs, so all that was written before
+/// reads back as it should.
+fn not_removed(input: &Input<'_>, plan: Plan) -> Plan {
+    let (Desired::Present(wanted), Connection::Open(view)) = (&input.desired, &input.connection)
+    else {
+        return plan;
+    };
+    let Some(Sight::Known(entry)) = &view.own else { return plan };
+    let hash = input.hash_key.of_write(&entry.contact.id, wanted);
+    let observed = entry.contact.phone.as_ref().map(ToString::to_string).unwrap_or_default();
+    let kept = Difference { field: Field::PhoneNumber, desired: String::new(), observed };
+    let record = Recorded { last_write: Some(LastWrite { hash, mismatches: 0 }), ..plan.record };
+    Plan { record, drift: vec![kept], ..plan }
 }
 
 fn outdated_list(input: &Input<'_>, setback: &Setback) -> bool {
@@ -262,7 +274,8 @@ fn held(input: &Input<'_>, plan: Plan, finding: Finding, recheck_at: Option<Time
         creation: input.recorded.creation.clone().filter(|_| soon || !unused),
         ..input.recorded.clone()
     };
-    Plan { record, step: None, verdict: verdict(input, finding), recheck_at, ..plan }
+    let verdict = verdict(input, finding);
+    Plan { record, step: None, verdict, recheck_at, adopts: false, ..plan }
 }
 
 /// The cloud refused a value of the spec.
@@ -354,8 +367,8 @@ pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
 /// What our status is to remember once the call of a plan has ended: `before` is what the plan was
 /// made from, `planned` its record.
 ///
-/// A write without an answer is noted, since it may have been made, but not counted among those
-/// that read back differently: in an outage every contact would end as contested.
+/// Only a write that got its answer is counted, as one that may read back differently and as one
+/// that put something right: in an outage every contact would end as contested.
 #[must_use]
 pub fn record_after(
     before: &Recorded,
@@ -365,13 +378,9 @@ pub fn record_after(
 ) -> Recorded {
     let verification = verify::after_send(planned.verification, call, error);
     let planned = Recorded { verification, ..planned };
-    let last_write = match error.map(|error| error.class.not_executed()) {
-        None => planned.last_write,
-        Some(true) => before.last_write.clone(),
-        Some(false) => planned.last_write.map(|write| {
-            let same = before.last_write.as_ref().filter(|before| before.hash == write.hash);
-            LastWrite { mismatches: same.map_or(0, |before| before.mismatches), ..write }
-        }),
-    };
-    Recorded { last_write, ..planned }
+    if error.is_none() {
+        return planned;
+    }
+    let Recorded { last_write, reverts, .. } = before.clone();
+    Recorded { last_write, reverts, ..planned }
 }

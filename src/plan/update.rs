@@ -1,6 +1,10 @@
 //! Making a contact agree with its spec: only what differs is sent, and what was sent is read back.
 
-use super::{Input, Plan, Step, View, create, look, rest, step_on, updating, urgency, verify};
+use jiff::Timestamp;
+
+use super::{
+    Input, Plan, Step, View, create, look, rest, reverts, step_on, updating, urgency, verify,
+};
 use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
     DesiredContact, Difference, Field, LastWrite, Mode, ObservedContact, Recorded,
@@ -17,6 +21,7 @@ pub(super) fn converge(
     wanted: &DesiredContact,
     view: &View<'_>,
     entry: &Entry,
+    now: Timestamp,
 ) -> Plan {
     if !input.finalizer && wanted.mode == Mode::Enforce {
         return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
@@ -54,25 +59,68 @@ pub(super) fn converge(
     {
         return Plan { drift, ..rest(input, conflict) };
     }
-    changes = what_may_be_refused_last(changes);
+    let is_left = |field| {
+        is_revert(input, wanted, contact, field)
+            && reverts::is_contested(&input.recorded.reverts, field, now)
+    };
+    let changes = without(changes, is_left);
+    if changes == Changes::default() {
+        // All else reads back as it should.
+        let hash = input.hash_key.of_write(&contact.id, wanted);
+        let last_write = Some(LastWrite { hash, mismatches: 0 });
+        let record = Recorded { last_write, ..input.recorded.clone() };
+        let finding = reverts::contested(drift.iter().map(|difference| difference.field));
+        return Plan { record, drift, ..rest(input, finding) };
+    }
+    let changes = what_may_be_refused_last(changes);
     let hash = write_hash(input, wanted, contact, &changes);
     let writes = writes_of(input, &hash);
     if writes >= WRITES_MAX {
         return Plan { drift, ..rest(input, contested(&changes)) };
     }
-    let last_write = Some(LastWrite { hash, mismatches: writes + 1 });
+    let put_right = differences(wanted, contact, &changes)
+        .into_iter()
+        .filter(|difference| is_revert(input, wanted, contact, difference.field));
     let email = changes.email.clone().map(Target::Email);
     let phone = match &changes.phone {
         Some(PhoneChange::Set(number)) => Some(Target::Phone(number.clone())),
         Some(PhoneChange::Clear) | None => None,
     };
     let before = &input.recorded.verification;
-    let verification = verify::owed(input.hash_key, before, email.as_ref(), phone.as_ref());
-    let record = Recorded { last_write, verification, ..input.recorded.clone() };
+    let record = Recorded {
+        last_write: Some(LastWrite { hash, mismatches: writes + 1 }),
+        reverts: reverts::noted(input.recorded.reverts.clone(), put_right, now),
+        verification: verify::owed(input.hash_key, before, email.as_ref(), phone.as_ref()),
+        ..input.recorded.clone()
+    };
     let call = Call::UpdateMessageContact(contact.id.clone(), changes);
     Plan {
         record,
         ..step_on(input, updating("a difference is put right"), Step::Call(call, urgency(input)))
+    }
+}
+
+/// Whether a field that differs was as wanted before, so that writing it takes somebody's change
+/// back: the same values were written or seen once, and read back.
+///
+/// The generation of the last spec in sync does not tell: it is not known while something else is
+/// not in sync, and a fight would go on uncounted. Nor is every spec of another generation an edit
+/// of the contact.
+fn is_revert(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    contact: &ObservedContact,
+    field: Field,
+) -> bool {
+    let Recorded { last_write, reverts, .. } = input.recorded;
+    let Some(LastWrite { hash, mismatches }) = last_write else { return false };
+    if *hash == input.hash_key.of_write(&contact.id, wanted) {
+        // Not read back yet: the write is an edit, unless something is being taken back already.
+        *mismatches == 0 || !reverts.is_empty()
+    } else {
+        // The number goes last: all else was as wanted.
+        let clearing = *hash == input.hash_key.of_clearing(&contact.id, wanted);
+        clearing && (field != Field::PhoneNumber || !reverts.is_empty())
     }
 }
 
@@ -212,6 +260,18 @@ fn what_may_be_refused_last(changes: Changes) -> Changes {
     match changes.phone {
         Some(PhoneChange::Clear) if changes != phone_only => Changes { phone: None, ..changes },
         Some(PhoneChange::Clear | PhoneChange::Set(_)) | None => changes,
+    }
+}
+
+/// The changes, but for those fields.
+fn without(changes: Changes, is_left: impl Fn(Field) -> bool) -> Changes {
+    let Changes { name, title, email, phone, message_types } = changes;
+    Changes {
+        name: name.filter(|_| !is_left(Field::Name)),
+        title: title.filter(|_| !is_left(Field::Title)),
+        email: email.filter(|_| !is_left(Field::EmailAddress)),
+        phone: phone.filter(|_| !is_left(Field::PhoneNumber)),
+        message_types: message_types.filter(|_| !is_left(Field::MessageTypes)),
     }
 }
 

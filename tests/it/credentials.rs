@@ -283,8 +283,8 @@ async fn a_token_service_that_hangs_holds_up_no_call_while_the_old_keys_are_vali
 
     stand.simulator.fault(hang());
     own.wait(minutes(50));
-    let hung = |it: &directory_simulator::Simulator| it.faults().is_empty().then_some(());
-    stand.cloud("the renewal hangs", hung).await;
+    let taken = |it: &directory_simulator::Simulator| it.faults().is_empty().then_some(());
+    stand.cloud("the renewal hangs", taken).await;
     let asked = own.exchanges();
     stand.apply("desk", "Luban", json!({ "title": "CEO" })).await;
     stand

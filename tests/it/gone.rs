@@ -32,7 +32,7 @@ async fn another_contact_that_took_the_name_meanwhile_is_left_alone() {
     assert!(stand.simulator.remove_contact(&old));
     let usurper = stand.bystander("Gaoyang");
     let object = stand.ask("usurped").await;
-    assert_eq!(condition_of(&object, "Ready")["reason"], "NameTaken");
+    assert_eq!(condition_of(&object, "Ready")["reason"], "AdoptionRefused");
     assert!(object.data["status"].get("contactId").is_none());
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
 

@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod stand;
 
+mod adoption;
 mod bad_input;
 mod bindings;
 mod busy;
@@ -20,6 +21,7 @@ mod credentials;
 mod definition_deleted;
 mod delete;
 mod drift;
+mod drift_contested;
 mod endpoints;
 mod gone;
 mod hostile;

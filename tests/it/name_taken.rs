@@ -1,4 +1,4 @@
-//! Somebody else's contact has the name: it is left alone, and waited for.
+//! Somebody else's contact has the name and may not be taken over: it is left alone, and waited for.
 
 use directory_simulator::{NewContact, Simulator};
 use serde_json::json;
@@ -47,7 +47,8 @@ async fn a_taken_name_is_left_alone_until_it_is_free() {
     let stand = Stand::new().await;
     let id = outsider(&stand.simulator, "Qianwei");
     stand.ask_directory().await;
-    stand.apply("desk", "Qianwei", json!({ "phoneNumber": "86-13800138012" })).await;
+    let fields = json!({ "phoneNumber": "86-13800138012", "adoptionPolicy": "Never" });
+    stand.apply("desk", "Qianwei", fields).await;
     is_refused(&stand, "desk", &id).await;
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 0);
 
@@ -62,7 +63,7 @@ async fn a_taken_name_is_left_alone_until_it_is_free() {
 async fn a_name_that_was_taken_since_the_last_list_is_left_alone() {
     let stand = Stand::new().await;
     let id = outsider(&stand.simulator, "Sunbin");
-    stand.apply("late", "Sunbin", json!({})).await;
+    stand.apply("late", "Sunbin", json!({ "adoptionPolicy": "Never" })).await;
     is_refused(&stand, "late", &id).await;
     goes_on(&stand, "late", "Sunbin", &id).await;
 }

@@ -124,7 +124,7 @@ impl Ambient {
     ) -> Result<Credentials, Unusable> {
         let AssumedRole { role_arn, session_name, external_id, duration_seconds } = role.clone();
         let session_name = session_name.map_or_else(|| self.session_name.clone(), Ok)?;
-        let role = Role { role_arn, session_name, external_id, duration_seconds };
+        let role = Role { arn: role_arn, session_name, external_id, duration_seconds };
         let role = Some(TakenRole { role, sts: self.sts.clone()? });
         Ok(Credentials { role, ..credentials })
     }

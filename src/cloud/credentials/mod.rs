@@ -12,7 +12,7 @@
 //!
 //! **Invariant:** no key, token or signature stands in a URL, and none is printed.
 //! **Invariant:** the metadata service of the node is asked only if it is named, and never without a
-//! token of its own (IMDSv2).
+//! token of its own (`IMDSv2`).
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ const VERSION: &str = "2015-04-01";
 /// A role that is taken with keys, as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Role {
-    pub(super) role_arn: String,
+    pub(super) arn: String,
     pub(super) session_name: String,
     pub(super) external_id: Option<Hidden>,
     pub(super) duration_seconds: Option<u32>,
@@ -80,9 +80,9 @@ impl Sts {
         now: Timestamp,
     ) -> Result<Temporary, CallError> {
         const STEP: KeyStep = KeyStep::AssumeRole;
-        let Role { role_arn, session_name, external_id, duration_seconds } = role;
+        let Role { arn, session_name, external_id, duration_seconds } = role;
         let mut parameters =
-            vec![("RoleArn", role_arn.clone()), ("RoleSessionName", session_name.clone())];
+            vec![("RoleArn", arn.clone()), ("RoleSessionName", session_name.clone())];
         parameters.extend(external_id.as_ref().map(|id| ("ExternalId", id.reveal().to_owned())));
         parameters.extend(duration_seconds.map(|seconds| ("DurationSeconds", seconds.to_string())));
         let parameters = pairs(parameters);

@@ -92,13 +92,13 @@ fn the_environment_gives_all_keys_or_none_or_says_what_is_missing() {
 
 #[test]
 fn rrsa_takes_three_variables_or_none_and_names_the_missing_one() {
-    for left_out in 0..3 {
-        let given: Vec<_> = (0..3).filter(|at| *at != left_out).map(|at| RRSA[at]).collect();
-        let missing = Unusable::SomeRrsa { missing: RRSA[left_out].0 };
+    for left_out in RRSA {
+        let given: Vec<_> = RRSA.into_iter().filter(|it| *it != left_out).collect();
+        let missing = Unusable::SomeRrsa { missing: left_out.0 };
         assert_eq!(ambient(&given).rrsa(), Err(missing));
         // Not a word of the node's role, which a chain would fall through to.
         assert_eq!(ambient(&given).any(), Err(missing));
-        assert!(missing.to_string().contains(RRSA[left_out].0), "{missing}");
+        assert!(missing.to_string().contains(left_out.0), "{missing}");
     }
     assert_eq!(ambient(&[ID, SECRET]).rrsa(), Err(Unusable::NoRrsa));
     assert!(ambient(&RRSA).rrsa().is_ok());

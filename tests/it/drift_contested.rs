@@ -1,0 +1,192 @@
+//! Somebody keeps changing a field back: it is put right five times an hour, and no more.
+
+use std::time::Duration;
+
+use cluster::Cluster;
+use directory_simulator::{ContactChange, Fault, FaultKind, Options};
+use jiff::SignedDuration;
+use kube::Client;
+use kube::api::DynamicObject;
+use message_contact_operator::clock::Clock;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::drift::remembered;
+use crate::stand::{self, PATIENCE, Stand, assert_stalled, condition_of, message_of};
+
+/// A cluster whose operators each story starts and stops itself, on a clock that it moves.
+async fn own_cluster() -> &'static Cluster {
+    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+    let start = async || {
+        let cluster = Cluster::start(cluster::Options::default()).await.unwrap();
+        stand::prepare(&cluster).await;
+        cluster
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+fn operator(cluster: &Cluster, clock: &Clock) -> JoinHandle<()> {
+    let client = Client::try_from(cluster.config()).unwrap();
+    tokio::spawn(stand::run_operator(client, clock.clone()))
+}
+
+async fn ends(operator: JoinHandle<()>) {
+    operator.abort();
+    let _ = operator.await;
+}
+
+fn titled(title: &str) -> ContactChange {
+    ContactChange { title: Some(title.to_owned()), ..ContactChange::default() }
+}
+
+fn updates(stand: &Stand) -> u64 {
+    stand.simulator.counts().of("UpdateMessageContact")
+}
+
+/// Somebody changes the title, the directory is listed, and the operator has looked.
+async fn changed_back(stand: &Stand, id: &str) {
+    assert!(stand.simulator.change_contact(id, titled("CEO")));
+    stand.ask_directory().await;
+}
+
+/// The name is put right while the title, which is fought over, stays as it is.
+async fn other_field_is_put_right(stand: &Stand, id: &str, times: usize) {
+    let name = ContactChange { name: Some("Linxiangru".to_owned()), ..ContactChange::default() };
+    assert!(stand.simulator.change_contact(id, name));
+    stand.ask_directory().await;
+    let known = |object: &DynamicObject| remembered(object).contains(&("name".to_owned(), times));
+    let object = stand.sees("fought", "the name is put right", known).await;
+    assert_eq!(condition_of(&object, "Synced")["reason"], "DriftContested");
+    let contact = stand.in_cloud(id);
+    assert_eq!((contact.name.as_str(), contact.title.as_str()), ("Lianpoqi", "CEO"));
+}
+
+async fn put_right(stand: &Stand, id: &str, times: usize) -> DynamicObject {
+    changed_back(stand, id).await;
+    let object = stand
+        .sees("fought", "it is put right once more", |object| {
+            remembered(object) == [("title".to_owned(), times)]
+                && condition_of(object, "Synced")["status"] == "True"
+        })
+        .await;
+    assert_eq!(stand.in_cloud(id).title, "TechnicalDirector");
+    object
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_is_put_right_five_times_an_hour_whatever_is_restarted() {
+    let (cluster, clock) = (own_cluster().await, Clock::system());
+    let mut running = operator(cluster, &clock);
+    let stand = Stand::on(cluster, Options::default()).await;
+    // Long enough for no poll to come by itself.
+    stand.apply_directory(json!({ "pollInterval": "24h" })).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    let id = stand.settled("fought", "Lianpoqi", json!({})).await;
+    let bystander = stand.bystander("Lianpoqier");
+    let walk = |minutes: u64| {
+        stand.simulator.advance(Duration::from_mins(minutes));
+        clock.advance(SignedDuration::try_from(Duration::from_mins(minutes)).unwrap());
+    };
+
+    for times in 1..=3 {
+        put_right(&stand, &id, times).await;
+        walk(5);
+    }
+    // The memory stands in the status: the next process goes on counting.
+    ends(running).await;
+    running = operator(cluster, &clock);
+    for times in 4..=5 {
+        let object = put_right(&stand, &id, times).await;
+        let entry = &object.data["status"]["drift"][0];
+        assert_eq!(
+            (&entry["desired"], &entry["observed"]),
+            (&json!("TechnicalDirector"), &json!("CEO"))
+        );
+        walk(5);
+    }
+    assert_eq!(updates(&stand), 5);
+
+    // 25 minutes after the first.
+    changed_back(&stand, &id).await;
+    let object = stand.becomes("fought", "Synced", "DriftContested").await;
+    assert_stalled(&object, false);
+    assert!(message_of(&object, "Synced").contains("`title`"));
+    assert!(stand.told().await.events.contains("DriftContested"));
+    ends(running).await;
+    running = operator(cluster, &clock);
+    stand.ask_directory().await;
+    // Other fields are put right meanwhile.
+    other_field_is_put_right(&stand, &id, 1).await;
+    assert_eq!(updates(&stand), 6);
+
+    // Looked at again when the first of the five is an hour old: one more, and then none again.
+    walk(34);
+    other_field_is_put_right(&stand, &id, 2).await;
+    assert_eq!(updates(&stand), 7);
+    walk(2);
+    stand.becomes("fought", "Synced", "InSync").await;
+    assert_eq!((updates(&stand), &*stand.in_cloud(&id).title), (8, "TechnicalDirector"));
+    changed_back(&stand, &id).await;
+    stand.becomes("fought", "Synced", "DriftContested").await;
+    assert_eq!(updates(&stand), 8);
+
+    // The other side gives in, and an hour later nothing is remembered; then nothing ticks.
+    assert!(stand.simulator.change_contact(&id, titled("TechnicalDirector")));
+    stand.ask_directory().await;
+    stand.becomes("fought", "Synced", "InSync").await;
+    walk(61);
+    let clean = |object: &DynamicObject| object.data["status"].get("drift").is_none();
+    let object = stand.sees("fought", "it is forgotten", clean).await;
+    for _ in 0..3 {
+        walk(61);
+        stand.ask_directory().await;
+    }
+    let now = stand.object("fought").await;
+    assert_eq!(now.metadata.resource_version, object.metadata.resource_version);
+    assert_eq!(updates(&stand), 8);
+    stand.is_untouched(&bystander);
+    ends(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_may_ask_for_one_more_try_and_an_edit_is_no_fight() {
+    let stand = Stand::new().await;
+    let id = stand.settled("fought", "Wangben", json!({})).await;
+    for times in 1..=5 {
+        put_right(&stand, &id, times).await;
+    }
+    changed_back(&stand, &id).await;
+    stand.becomes("fought", "Synced", "DriftContested").await;
+    let object = stand.ask("fought").await;
+    assert_eq!(condition_of(&object, "Synced")["reason"], "InSync");
+    assert_eq!(updates(&stand), 6);
+    changed_back(&stand, &id).await;
+    stand.becomes("fought", "Synced", "DriftContested").await;
+    assert_eq!(updates(&stand), 6);
+
+    stand.settled("fought", "Wangben", json!({ "title": "ProjectDirector" })).await;
+    assert_eq!((updates(&stand), stand.in_cloud(&id).title.as_str()), (7, "ProjectDirector"));
+    changed_back(&stand, &id).await;
+    stand.becomes("fought", "Synced", "DriftContested").await;
+    assert_eq!(updates(&stand), 7);
+}
+
+/// A failure in between made each repair look like an edit, which is not counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_in_between_hide_no_fight() {
+    let stand = Stand::new().await;
+    let id = stand.settled("fought", "Mengtian", json!({})).await;
+    for times in 1..=5 {
+        let refused = FaultKind::error(503, "ServiceUnavailable");
+        stand.simulator.fault(Fault::on("UpdateMessageContact", refused));
+        put_right(&stand, &id, times).await;
+    }
+    changed_back(&stand, &id).await;
+    stand.becomes("fought", "Synced", "DriftContested").await;
+    let done = cluster::wait_for(PATIENCE, "five were done", || {
+        let calls = stand.simulator.counts();
+        let done = calls.writes;
+        std::future::ready(if done == 6 { Ok(()) } else { Err(done) })
+    });
+    done.await.unwrap();
+}
