@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
@@ -24,16 +24,15 @@ use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
 use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, MemberId, Mode, ObservedContact, Recorded, Removal,
-    Uid,
+    ContactName, DesiredContact, DirectoryId, MemberId, Mode, ObservedContact, Recorded, Uid,
 };
-use crate::domain::directory::{DesiredDirectory, NamespaceRule};
+use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
-    View,
+    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
+    Setbacks, Unsent, View,
 };
 
 /// Everything that the controllers share.
@@ -53,6 +52,8 @@ pub struct World {
     /// How many requests that change something in the cluster are made at once.
     pub(super) cluster_writes: Semaphore,
     pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// What was told of the definition of contacts last, for all that wait.
+    pub(super) definition: tokio::sync::Mutex<Definition>,
     pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
@@ -108,8 +109,8 @@ pub(super) struct Memory {
     pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.
     pub(super) attempts: Attempts,
-    /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
-    pub(super) let_go: bool,
+    /// What the apiserver told of our definition when the contact was to be deleted in the cloud.
+    pub(super) definition: Definition,
     /// Told when the object changes while its pass waits for something else.
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
@@ -121,6 +122,9 @@ impl Memory {
     pub(super) fn forget_failures(&mut self) {
         self.setbacks = Setbacks::default();
         self.attempts = Attempts::default();
+        if matches!(self.definition, Definition::Unreadable { .. }) {
+            self.definition = Definition::Unasked;
+        }
     }
 }
 
@@ -130,6 +134,9 @@ const CREATES_MAX: usize = 4;
 
 /// How many requests that change something are made to the apiserver at once.
 pub(super) const CLUSTER_WRITES_MAX: usize = 16;
+
+/// How long objects that wait share one answer about the definition.
+const DEFINITION_KNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a pass decided, and from what.
 pub(super) struct Judgement {
@@ -307,15 +314,37 @@ impl World {
         slots.acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Whether our definition stands. If it is being deleted, somebody takes the operator out, and
-    /// the contacts in the cloud MUST stay. Asked before each deletion in the cloud.
+    /// Whether the definition of that kind stands. If it is being deleted, somebody takes the
+    /// operator out, and the contacts in the cloud MUST stay. Asked before each deletion in the
+    /// cloud.
     ///
     /// # Errors
     /// The apiserver did not tell: nothing may be deleted then.
-    pub(super) async fn definition_stands(&self) -> Result<bool, Interrupted> {
+    pub(super) async fn definition<K: CustomResourceExt>(&self) -> Result<Definition, Interrupted> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let found = within(api.get_metadata_opt(MessageContact::crd_name())).await?;
-        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+        match within(api.get_metadata_opt(K::crd_name())).await {
+            Ok(Some(found)) if found.metadata.deletion_timestamp.is_none() => {
+                Ok(Definition::Stands { at: self.clock.now() })
+            }
+            Ok(_) => Ok(Definition::BeingDeleted),
+            Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
+                Ok(Definition::Unreadable { at: self.clock.now() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Self::definition`] of contacts, for an object that only waits: an answer that another
+    /// one got a moment ago will do.
+    pub(super) async fn definition_lately(&self) -> Result<Definition, Interrupted> {
+        let mut known = self.definition.lock().await;
+        let now = self.clock.now();
+        let is_new = |at: Timestamp| at <= now && now.duration_since(at) < DEFINITION_KNOWN_FOR;
+        match *known {
+            Definition::Stands { at } | Definition::Unreadable { at } if is_new(at) => {}
+            _ => *known = self.definition::<MessageContact>().await?,
+        }
+        Ok(*known)
     }
 
     /// The runtime of a directory, if its object asks for one.
@@ -357,18 +386,32 @@ impl World {
             Some(Ok(directory)) => capped(wanted, directory),
             Some(Err(_)) | None => wanted,
         });
-        let desired =
-            self.desired(&object, &wanted, directory_spec.as_ref(), &directory_name, memory.let_go);
+        let admitting = directory_spec.as_ref().and_then(|spec| spec.as_ref().ok());
+        let desired = self.desired(&object, wanted.as_ref(), &directory_name, admitting);
         let mut unread = desired.is_none();
         let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
+        let management = match &directory_spec {
+            Some(Ok(spec)) => spec.management,
+            // Nothing is done in it either way.
+            Some(Err(_)) | None => Management::Full,
+        };
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
         let identity = snapshot.and_then(Snapshot::identity);
         let ledger =
             identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
-        let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
+        let question = Question {
+            name: &directory_name,
+            spec: directory_spec.as_ref(),
+            leaves: directory_object
+                .as_ref()
+                .is_some_and(|object| object.metadata.deletion_timestamp.is_some()),
+            to_delete: matches!(desired, Desired::Absent { .. }),
+            recorded: &recorded,
+        };
+        let connection = match question.answer(snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
                 settling = is_settling(runtime.as_ref(), directory_object.as_deref());
@@ -395,8 +438,10 @@ impl World {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
             settled_generation: settled_generation(&status),
-            finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
+            finalizer: has_finalizer(&object),
             desired,
+            management,
+            definition: memory.definition,
             recorded: &recorded,
             connection,
             setbacks: &memory.setbacks,
@@ -407,7 +452,7 @@ impl World {
         let plan = plan::plan(&input, now);
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         });
         Some(Judgement {
             stored,
@@ -424,40 +469,45 @@ impl World {
         })
     }
 
-    /// What is wanted of the object; `None` while a value from a Secret is not known.
+    /// What is wanted of an object, or why nothing may be done for it. `None` while a value from a
+    /// Secret is not known.
     fn desired<'a>(
         &self,
         object: &MessageContact,
-        wanted: &'a Result<DesiredContact, ContactProblem>,
-        directory: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
-        directory_name: &str,
-        let_go: bool,
+        wanted: Result<&'a DesiredContact, &ContactProblem>,
+        directory: &str,
+        spec: Option<&DesiredDirectory>,
     ) -> Option<Desired<'a>> {
+        if let Some(since) = &object.metadata.deletion_timestamp {
+            let removal = parse::removal(&object.spec);
+            return Some(Desired::Absent { removal, since: since.0 });
+        }
+        let blocked = |finding| Some(Desired::Blocked(finding));
+        if object.spec.suspend == Some(true) {
+            return blocked(suspended());
+        }
+        let wanted = match wanted {
+            Ok(wanted) => Ok(wanted),
+            Err(ContactProblem::Invalid(problem)) => {
+                return blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()));
+            }
+            Err(ContactProblem::SecretNotFound(problem)) => Err(Some(problem)),
+            Err(ContactProblem::Unread) => Err(None),
+        };
         let namespace = object.namespace().unwrap_or_default();
-        let directory = directory.and_then(|directory| directory.as_ref().ok());
-        Some(match (&object.metadata.deletion_timestamp, wanted) {
-            (Some(since), _) if let_go => {
-                Desired::Absent { removal: Removal::Retain, since: since.0 }
-            }
-            (Some(since), _) => {
-                Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
-            }
-            (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
-            (None, Err(ContactProblem::Invalid(problem))) => {
-                Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
-            }
-            (None, _) if directory.is_some_and(|spec| !self.admits(spec, &namespace)) => {
-                Desired::Blocked(not_admitted(directory_name, &self.environment))
-            }
-            (None, Err(ContactProblem::SecretNotFound(problem))) => {
-                Desired::Blocked(Finding::unmet(Reason::SecretNotFound, problem.to_string()))
-            }
-            (None, Err(ContactProblem::Unread)) => return None,
-            (None, Ok(wanted)) => match directory.and_then(|spec| not_allowed(spec, wanted)) {
-                Some(ids) => Desired::Blocked(member_not_allowed(directory_name, &ids)),
-                None => Desired::Present(wanted),
+        if spec.is_some_and(|spec| !self.admits(spec, &namespace)) {
+            return blocked(not_admitted(directory, &self.environment));
+        }
+        match wanted {
+            Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
+                Some(ids) => blocked(member_not_allowed(directory, &ids)),
+                None => Some(Desired::Present(wanted)),
             },
-        })
+            Err(problem) => {
+                let finding = Finding::unmet(Reason::SecretNotFound, problem?.to_string());
+                blocked(finding)
+            }
+        }
     }
 
     /// What the spec of the object's directory asks for, if the directory is there.
@@ -565,7 +615,8 @@ impl World {
             Err(ContactProblem::Unread) => true,
             Err(ContactProblem::Invalid(_) | ContactProblem::SecretNotFound(_)) => false,
         };
-        self.admits(&directory, &object.namespace().unwrap_or_default())
+        directory.management != Management::ReportOnly
+            && self.admits(&directory, &object.namespace().unwrap_or_default())
             && valid
             && parse::mode(&object.spec) == Ok(Mode::Enforce)
             && object.spec.suspend != Some(true)
@@ -589,6 +640,8 @@ fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
+        lives_in: recorded.directory_id.clone().filter(|_| !plan::holds_nothing(&recorded)),
+        finalizer: has_finalizer(object),
         holds: recorded.directory_id.zip(recorded.contact_id),
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
@@ -596,6 +649,10 @@ fn claim_of(object: &MessageContact) -> Claim {
         generation: object.metadata.generation,
         deleting: object.metadata.deletion_timestamp.is_some(),
     }
+}
+
+fn has_finalizer(object: &MessageContact) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER)
 }
 
 /// The uid of an object; empty only for one that was never stored.
@@ -646,38 +703,62 @@ enum Closed {
     Unlisted(Finding),
 }
 
-/// The directory and its snapshot, or why nothing can be asked of it.
-fn closed<'a>(
-    spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
-    name: &str,
-    snapshot: Option<&'a Snapshot>,
-) -> Result<(&'a DirectoryId, &'a Snapshot), Closed> {
-    let not_ready = |why: &str| {
-        Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
-    };
-    let refused = |why: &str| Closed::Refused(not_ready(why));
-    let Some(spec) = spec else {
-        return Err(Closed::Refused(Finding::unmet(
-            Reason::DirectoryNotFound,
-            format!("there is no ResourceDirectory `{name}`; create it"),
-        )));
-    };
-    let Ok(spec) = spec else {
-        return Err(refused("has a spec that cannot be followed; see its conditions"));
-    };
-    if spec.suspended {
-        return Err(refused("is suspended"));
+/// What one object asks of its directory.
+struct Question<'a> {
+    /// The name of the ResourceDirectory.
+    name: &'a str,
+    /// What its spec asks for; `None`: there is no such object.
+    spec: Option<&'a Result<DesiredDirectory, parse::DirectoryProblem>>,
+    /// The ResourceDirectory is being deleted.
+    leaves: bool,
+    /// The object is being deleted.
+    to_delete: bool,
+    /// What the object's status says.
+    recorded: &'a Recorded,
+}
+
+impl Question<'_> {
+    /// The directory and its snapshot, or why nothing can be asked of it.
+    fn answer<'s>(
+        &self,
+        snapshot: Option<&'s Snapshot>,
+    ) -> Result<(&'s DirectoryId, &'s Snapshot), Closed> {
+        let Self { name, spec, leaves, to_delete, recorded } = self;
+        let not_ready = |why: &str| {
+            let message = format!("the ResourceDirectory `{name}` {why}");
+            Finding::unmet(Reason::DirectoryNotReady, message)
+        };
+        let refused = |why: &str| Closed::Refused(not_ready(why));
+        let Some(spec) = spec else {
+            return Err(Closed::Refused(Finding::unmet(
+                Reason::DirectoryNotFound,
+                format!("there is no ResourceDirectory `{name}`; create it"),
+            )));
+        };
+        let Ok(spec) = spec else {
+            return Err(refused("has a spec that cannot be followed; see its conditions"));
+        };
+        if spec.suspended {
+            return Err(refused("is suspended"));
+        }
+        if *leaves && !to_delete {
+            return Err(refused("is being deleted; it only lets contacts be deleted"));
+        }
+        let identity = snapshot.and_then(Snapshot::identity);
+        if let Some(identity) = identity {
+            if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
+                return Err(refused("reaches another directory than `directoryId` says"));
+            }
+            if plan::lives_elsewhere(recorded, &identity.directory_id) {
+                return Err(Closed::Refused(plan::wrong_directory()));
+            }
+        }
+        let listed = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
+        match (listed, identity) {
+            (Some(snapshot), Some(identity)) => Ok((&identity.directory_id, snapshot)),
+            _ => Err(Closed::Unlisted(not_ready("is not connected; see its conditions"))),
+        }
     }
-    if let (Some(pin), Some(identity)) = (&spec.pin, snapshot.and_then(Snapshot::identity))
-        && *pin != identity.directory_id
-    {
-        return Err(refused("reaches another directory than `directoryId` says"));
-    }
-    let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
-    let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
-    let snapshot = snapshot.ok_or_else(unlisted)?;
-    let identity = snapshot.identity().ok_or_else(unlisted)?;
-    Ok((&identity.directory_id, snapshot))
 }
 
 /// The members that a contact wants and its directory does not allow, if there are any.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use directory_simulator::{Key, Options};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use message_contact_operator::clock::Clock;
@@ -119,8 +118,8 @@ async fn a_contact_says_when_its_keys_are_refused_and_goes_on_with_others() {
 }
 
 /// Lets a user do that with some resources of all namespaces.
-pub async fn grant(client: &Client, user: &str, name: &str, rules: Value) {
-    let api = |kind: ApiResource| Api::<DynamicObject>::all_with(client.clone(), &kind);
+pub async fn grant(stand: &Stand, user: &str, name: &str, rules: Value) {
+    let api = |kind: ApiResource| Api::<DynamicObject>::all_with(stand.client.clone(), &kind);
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": { "name": name }, "rules": rules });
     stand::apply(&api(ApiResource::erase::<ClusterRole>(&())), &role).await.unwrap();
@@ -146,7 +145,7 @@ async fn that_a_secret_may_not_be_read_is_told_and_the_right_noticed() {
         rule("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
     ]);
-    grant(&stand.client, user, user, rules).await;
+    grant(&stand, user, user, rules).await;
     let client = alone.cluster.client_as(user, &[]);
     let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
     stand.apply_secret(&stand.directory, keys(FIRST)).await;
@@ -161,7 +160,7 @@ async fn that_a_secret_may_not_be_read_is_told_and_the_right_noticed() {
     assert_eq!(stand.simulator.counts().calls, 0);
 
     let rules = json!([rule("", "secrets", &["get"])]);
-    grant(&stand.client, user, "operator-reads-secrets", rules).await;
+    grant(&stand, user, "operator-reads-secrets", rules).await;
     stand.directory_becomes("Ready", "Connected").await;
     operator.abort();
     let _ = operator.await;

@@ -95,14 +95,14 @@ impl Own {
     async fn new() -> Self {
         let alone = alone().await;
         let client = operator_client(alone.cluster);
-        Self::with(alone, client).await
+        let stand = Stand::on(alone.cluster, roomy()).await;
+        Self::with(alone, stand, client).await
     }
 
-    async fn with(alone: Alone, client: Client) -> Self {
+    async fn with(alone: Alone, stand: Stand, client: Client) -> Self {
         privacy::listen();
         let clock = Clock::system();
         let operator = tokio::spawn(crate::stand::run_operator(client, clock.clone()));
-        let stand = Stand::on(alone.cluster, roomy()).await;
         // No poll comes by itself.
         stand.apply_directory(json!({ "pollInterval": "24h" })).await;
         stand.directory_becomes("Ready", "Connected").await;
@@ -402,9 +402,10 @@ async fn that_a_secret_may_not_be_read_is_told_with_the_right_to_grant() {
         rule("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
     ]);
-    crate::secrets::grant(&alone.cluster.client(), user, user, rules).await;
+    let stand = Stand::on(alone.cluster, roomy()).await;
+    crate::secrets::grant(&stand, user, user, rules).await;
     let client = alone.cluster.client_as(user, &[]);
-    let own = Own::with(alone, client).await;
+    let own = Own::with(alone, stand, client).await;
     let stand = &own.stand;
     stand.put("closed", json!({ "mail": "closed.desk@example.com" })).await;
     stand.apply("closed", "Mozi", mail_from("closed")).await;
