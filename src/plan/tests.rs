@@ -1907,7 +1907,7 @@ fn a_refused_or_unanswered_write_puts_nothing_right() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(0));
         after.reverts[0].times.len()
     };
     assert_eq!(count(None), 2);
