@@ -32,6 +32,9 @@ pub const RESEND_REQUESTED_AT: &str = "message-contacts.dev/resendRequestedAt";
 /// Keeps a MessageContact until its contact is settled in the cloud.
 pub const FINALIZER: &str = "message-contacts.dev/contact";
 
+/// Keeps a ResourceDirectory while MessageContacts need it to be deleted.
+pub const DIRECTORY_FINALIZER: &str = "message-contacts.dev/directory";
+
 /// The field manager under which status is written.
 pub const FIELD_MANAGER: &str = "message-contact-operator";
 

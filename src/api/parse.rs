@@ -15,10 +15,10 @@ use super::message_contact::{
 use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
     AssumeRole, Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX,
-    EXTERNAL_ID_ADVICE, LABEL_KEY_ADVICE, LABEL_VALUE_ADVICE, NamespaceSelector, OPERATORS,
-    ROLE_ARN_ADVICE, ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED, SELECTOR_WORDS_MAX,
-    SESSION_NAME_ADVICE, SITE_TWICE, SITES, SOURCES, VALUES_MISSING, VALUES_UNUSED,
-    VerificationSends,
+    EXTERNAL_ID_ADVICE, LABEL_KEY_ADVICE, LABEL_VALUE_ADVICE, MANAGEMENTS, NamespaceSelector,
+    OPERATORS, ROLE_ARN_ADVICE, ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED,
+    SELECTOR_WORDS_MAX, SESSION_NAME_ADVICE, SITE_TWICE, SITES, SOURCES, VALUES_MISSING,
+    VALUES_UNUSED, VerificationSends,
 };
 use super::schema::{
     DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, WORD_CHARS_MAX,
@@ -221,10 +221,6 @@ pub enum DirectoryProblem {
     /// A field is not acceptable.
     #[error("{0}")]
     Invalid(Problem),
-    /// A field asks for something that this version cannot do, and leaving it out would do more
-    /// than was asked for.
-    #[error("{0}")]
-    NotSupportedYet(Problem),
 }
 
 impl DirectoryProblem {
@@ -233,10 +229,10 @@ impl DirectoryProblem {
     pub fn reason(&self) -> Reason {
         match self {
             Self::EndpointNotAllowed(_) => Reason::EndpointNotAllowed,
-            Self::Invalid(problem) | Self::NotSupportedYet(problem) => {
+            Self::Invalid(problem) => {
                 if problem.field_path.starts_with("spec.credentials") {
                     Reason::Unauthorized
-                } else if problem.field_path.starts_with("spec.endpoint") {
+                } else if ["spec.endpoint", "spec.site"].contains(&problem.field_path.as_str()) {
                     Reason::EndpointNotAllowed
                 } else {
                     Reason::Unreachable
@@ -260,9 +256,6 @@ pub fn directory(
     spec: &ResourceDirectorySpec,
     allow_list: &[String],
 ) -> Result<DesiredDirectory, DirectoryProblem> {
-    if !matches!(spec.management.as_deref(), None | Some("Full")) {
-        return Err(not_yet("management", "leave it out, or suspend the directory"));
-    }
     let pin = spec.directory_id.as_deref();
     if pin.is_some_and(|id| !DirectoryId::is_formed(id)) {
         return Err(Problem::at("directoryId", DIRECTORY_ID_ADVICE).into());
@@ -288,7 +281,7 @@ pub fn directory(
         namespaces: namespaces(spec.namespaces.as_ref())?,
         allowed_members: allowed_members(spec.allowed_members.as_deref())?,
         adoption: adoption("adoption", spec.adoption.as_deref())?,
-        management: Management::Full,
+        management: management(spec.management.as_deref())?,
         poll_interval,
         requests_per_second,
         suspended: spec.suspend.unwrap_or(false),
@@ -343,6 +336,14 @@ fn adoption(field: &str, word: Option<&str>) -> Result<Adoption, Problem> {
         Some("Always") => Adoption::Always,
         Some("Never") => Adoption::Never,
         _ => Adoption::IfIdentical,
+    })
+}
+
+fn management(word: Option<&str>) -> Result<Management, Problem> {
+    Ok(match one_of("management", word, &MANAGEMENTS)? {
+        Some("NoDelete") => Management::NoDelete,
+        Some("ReportOnly") => Management::ReportOnly,
+        _ => Management::Full,
     })
 }
 
@@ -517,11 +518,6 @@ fn assumed_role(spec: &AssumeRole) -> Result<AssumedRole, Problem> {
         external_id: external_id.map(|id| Hidden::new(id.to_owned())),
         duration_seconds,
     })
-}
-
-fn not_yet(field: &str, instead: &str) -> DirectoryProblem {
-    let message = format!("this version cannot do that yet; {instead}");
-    DirectoryProblem::NotSupportedYet(Problem::at(field, message))
 }
 
 fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem> {

@@ -145,8 +145,8 @@ pub struct ResourceDirectorySpec {
     pub adoption: Option<String>,
 
     /// The most that is done for any contact: everything (`Full`), everything but deleting
-    /// (`NoDelete`), or nothing but looking (`ReportOnly`). Left out, it is `Full`; the other two
-    /// are refused by this version. Example: `Full`.
+    /// (`NoDelete`: an object that is deleted leaves its contact in the cloud), or nothing but
+    /// looking (`ReportOnly`). Left out, it is `Full`. Example: `NoDelete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = MANAGEMENTS))]
     pub management: Option<String>,

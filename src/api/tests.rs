@@ -16,7 +16,7 @@ use crate::domain::contact::{
     LastError, LastWrite, MemberId, MessageType, Mode, ObservedContact, ReadyWhen, Recorded,
     Removal, Revert, Title,
 };
-use crate::domain::directory::{CredentialSource, LabelSelector, NamespaceRule};
+use crate::domain::directory::{CredentialSource, LabelSelector, Management, NamespaceRule};
 use crate::domain::verdict::{Finding, Reason, Verdict};
 use crate::domain::verification::{
     ChannelRecord, ChannelState, Evidence, Outlook, Verification, whole_second,
@@ -305,6 +305,7 @@ fn a_directory_is_parsed_with_what_absence_means() {
     assert_eq!((desired.pin, desired.credentials.source), (None, CredentialSource::Ambient));
     assert_eq!(desired.credentials.assume_role, None);
     assert_eq!(desired.namespaces, NamespaceRule::OwnOnly);
+    assert_eq!(desired.management, Management::Full);
     assert_eq!(desired.poll_interval, SignedDuration::from_mins(5));
     assert_eq!((desired.requests_per_second, desired.suspended), (10, false));
 
@@ -317,6 +318,37 @@ fn a_directory_is_parsed_with_what_absence_means() {
     assert_eq!(desired.pin, Some(DirectoryId::from("rd-a1b2c3")));
     assert_eq!(desired.credentials.source, CredentialSource::Secret { name: "keys".into() });
     assert_eq!(desired.namespaces, NamespaceRule::Selector(LabelSelector::default()));
+}
+
+#[test]
+fn the_words_of_management_are_all_known() {
+    let management = |word: &str| directory_of(json!({ "management": word })).unwrap().management;
+    assert_eq!(management("Full"), Management::Full);
+    assert_eq!(management("NoDelete"), Management::NoDelete);
+    assert_eq!(management("ReportOnly"), Management::ReportOnly);
+}
+
+/// A spec may be older than the schema: what cannot be followed is told under the reason that comes
+/// closest, and the message names the field.
+#[test]
+fn a_spec_that_got_past_the_schema_has_a_reason() {
+    let cases = [
+        (json!({ "endpoint": "ftp://127.0.0.1" }), Reason::EndpointNotAllowed),
+        (json!({ "endpoint": "http://127.0.0.1:8444" }), Reason::EndpointNotAllowed),
+        (json!({ "site": "Moon" }), Reason::EndpointNotAllowed),
+        (json!({ "credentials": { "source": "Hat" } }), Reason::Unauthorized),
+        (json!({ "directoryId": "a1b2c3" }), Reason::Unreachable),
+        (json!({ "management": "Some" }), Reason::Unreachable),
+        (json!({ "pollInterval": "1s" }), Reason::Unreachable),
+        (json!({ "requestsPerSecond": 0 }), Reason::Unreachable),
+        (json!({ "namespaces": { "matchLabels": { "-": "x" } } }), Reason::Unreachable),
+    ];
+    for (spec, reason) in cases {
+        let problem = directory_of(spec.clone()).expect_err("is accepted");
+        let field = format!("spec.{}", spec.as_object().unwrap().keys().next().unwrap());
+        assert_eq!(problem.reason(), reason, "{spec}");
+        assert!(problem.to_string().starts_with(&field), "{problem}");
+    }
 }
 
 #[test]
@@ -353,7 +385,6 @@ fn every_source_of_keys_and_a_role_on_top_of_any_are_parsed() {
 fn a_directory_is_refused_for_one_field() {
     let refused = |spec: Value| match directory_of(spec).expect_err("is accepted") {
         DirectoryProblem::EndpointNotAllowed(_) => "not allowed".to_owned(),
-        DirectoryProblem::NotSupportedYet(problem) => format!("not yet {}", problem.field_path),
         DirectoryProblem::Invalid(problem) => problem.field_path,
     };
     assert_eq!(refused(json!({ "endpoint": "http://127.0.0.1:8444" })), "not allowed");
@@ -364,7 +395,7 @@ fn a_directory_is_refused_for_one_field() {
     assert_eq!(refused(json!({ "directoryId": "a1b2c3" })), "spec.directoryId");
     assert_eq!(refused(json!({ "pollInterval": "9s" })), "spec.pollInterval");
     assert_eq!(refused(json!({ "requestsPerSecond": 101 })), "spec.requestsPerSecond");
-    assert_eq!(refused(json!({ "management": "NoDelete" })), "not yet spec.management");
+    assert_eq!(refused(json!({ "management": "Some" })), "spec.management");
     let credentials = |value: Value| refused(json!({ "credentials": value }));
     assert_eq!(credentials(json!({ "source": "Secret" })), "spec.credentials.secretRef");
     assert_eq!(credentials(json!({ "source": "Hat" })), "spec.credentials.source");

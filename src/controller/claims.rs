@@ -21,6 +21,10 @@ pub(super) struct Claim {
     pub(super) object: Contact,
     /// The contact that its status holds, and in which directory.
     pub(super) holds: Option<(DirectoryId, ContactId)>,
+    /// The directory in which it holds a contact or has an intent open.
+    pub(super) lives_in: Option<DirectoryId>,
+    /// Whether our finalizer stands on it.
+    pub(super) finalizer: bool,
     /// The name of the ResourceDirectory that it refers to.
     pub(super) directory: String,
     /// The name that it wants.
@@ -31,6 +35,15 @@ pub(super) struct Claim {
     pub(super) generation: Option<i64>,
     /// It is on its way out, and a name that it holds will be free.
     pub(super) deleting: bool,
+}
+
+/// The objects that need a directory: those with our finalizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Needing {
+    /// How many.
+    pub(super) all: usize,
+    /// How many of them are being deleted.
+    pub(super) deleting: usize,
 }
 
 /// The index.
@@ -160,6 +173,36 @@ impl Claims {
         uids.into_iter().flatten().filter_map(|uid| self.object(uid)).collect()
     }
 
+    /// The objects that a directory must wait for when it is deleted.
+    pub(super) fn needing(&self, directory: &str) -> Needing {
+        let needing = || self.claims_of(directory).filter(|claim| claim.finalizer);
+        Needing {
+            all: needing().count(),
+            deleting: needing().filter(|claim| claim.deleting).count(),
+        }
+    }
+
+    /// Whether a directory must wait for any object when it is deleted.
+    pub(super) fn is_needed(&self, directory: &str) -> bool {
+        self.claims_of(directory).any(|claim| claim.finalizer)
+    }
+
+    /// Whether an object that refers to `directory` holds a contact, or has an intent open, in the
+    /// directory of that id.
+    pub(super) fn live_in(&self, directory: &str, id: &DirectoryId) -> bool {
+        self.claims_of(directory).any(|claim| claim.lives_in.as_ref() == Some(id))
+    }
+
+    /// The name of the ResourceDirectory that an object refers to.
+    pub(super) fn directory_of(&self, uid: &Uid) -> Option<String> {
+        self.by_uid.get(uid).map(|claim| claim.directory.clone())
+    }
+
+    fn claims_of(&self, directory: &str) -> impl Iterator<Item = &Claim> {
+        let uids = self.by_directory.get(directory);
+        uids.into_iter().flatten().filter_map(|uid| self.by_uid.get(uid))
+    }
+
     /// The objects in a namespace, and those that want a name which one of these has or wants:
     /// whether its claim counts depends on the namespace.
     pub(super) fn concerned_by_namespace(&self, namespace: &str) -> HashSet<Contact> {
@@ -217,6 +260,8 @@ mod tests {
         Claim {
             object: object(name),
             holds: None,
+            lives_in: None,
+            finalizer: false,
             directory: "main".to_owned(),
             wants: ContactName::parse(wants).expect("it is a name"),
             intent: None,
@@ -270,6 +315,34 @@ mod tests {
         let concerned = claims.concerned_by_namespace("team-a");
         assert_eq!(concerned, HashSet::from([elsewhere, object("younger")]));
         assert!(claims.concerned_by_namespace("team-c").is_empty());
+    }
+
+    #[test]
+    fn a_directory_is_needed_by_whoever_has_our_finalizer_and_by_nobody_else() {
+        let mut claims = rivals();
+        let nobody = Needing { all: 0, deleting: 0 };
+        assert_eq!((claims.needing("main"), claims.is_needed("main")), (nobody, false));
+        let with = |deleting| Claim { finalizer: true, deleting, ..claim("older", "Baiqi") };
+        claims.set(&uid("older"), with(false));
+        claims.set(&uid("leaving"), Claim { object: object("leaving"), ..with(true) });
+        let elsewhere = Claim { directory: "other".to_owned(), ..with(true) };
+        claims.set(&uid("elsewhere"), Claim { object: object("elsewhere"), ..elsewhere });
+        assert_eq!(claims.needing("main"), Needing { all: 2, deleting: 1 });
+        claims.remove(&uid("leaving"));
+        assert!(claims.is_needed("main"));
+        claims.set(&uid("older"), claim("older", "Baiqi"));
+        assert!(!claims.is_needed("main") && claims.is_needed("other"));
+    }
+
+    #[test]
+    fn objects_live_in_the_directory_of_their_contact_or_intent() {
+        let mut claims = rivals();
+        let (here, there) = (DirectoryId("rd-3G".to_owned()), DirectoryId("rd-3Gx".to_owned()));
+        assert!(!claims.live_in("main", &here));
+        let living = Claim { lives_in: Some(here.clone()), ..claim("older", "Baiqi") };
+        claims.set(&uid("older"), living);
+        assert!(claims.live_in("main", &here));
+        assert!(!claims.live_in("main", &there) && !claims.live_in("other", &here));
     }
 
     #[test]

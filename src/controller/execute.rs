@@ -9,14 +9,14 @@ use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
 use super::report::{self, Asked, Counted, Happening, Interrupted, Written};
+use crate::api::MessageContact;
 use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::{Finding, Reason};
 use crate::domain::verification::{ChannelRecord, Verification};
-use crate::plan::{AddFate, Send, Step, Unsent, Urgency, record_after};
+use crate::plan::{AddFate, Definition, Send, Step, Unsent, Urgency, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -24,8 +24,6 @@ pub(super) enum Left {
     LookAgain,
     /// Somebody else wrote the object meanwhile.
     Conflict,
-    /// The step cannot be taken, for a reason that the plan does not know.
-    Held(Finding),
     /// The directory takes no calls any more.
     Closed,
     /// The object is gone, or may go.
@@ -100,7 +98,8 @@ pub(super) async fn store_first(
     let generation = judgement.object.metadata.generation.unwrap_or(0);
     let action = match &plan.step {
         Some(Step::Call(call, _)) => Some(call.action()),
-        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist) | None => None,
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist | Step::AskDefinition)
+        | None => None,
     };
     let setback = action.and_then(|action| memory.setbacks.of(action));
     let retries = setback.is_some_and(|setback| setback.generation == generation);
@@ -140,17 +139,19 @@ pub(super) async fn step(
             Written::Conflict => Ok(Left::Conflict),
         },
         Step::Relist => Ok(relist(world, judgement).await),
+        Step::AskDefinition => {
+            let definition = world.definition_lately().await?;
+            world.remember(&judgement.uid, |memory| memory.definition = definition);
+            Ok(Left::LookAgain)
+        }
         Step::Call(planned @ Call::DeleteMessageContact { .. }, urgency) => {
-            match world.definition_stands().await {
-                Ok(true) => Ok(call(world, key, judgement, pass, planned, *urgency).await),
-                Ok(false) => {
-                    world.remember(&judgement.uid, |memory| memory.let_go = true);
-                    Ok(Left::LookAgain)
+            let definition = world.definition::<MessageContact>().await?;
+            world.remember(&judgement.uid, |memory| memory.definition = definition);
+            match definition {
+                Definition::Stands { .. } | Definition::Unasked => {
+                    Ok(call(world, key, judgement, pass, planned, *urgency).await)
                 }
-                Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
-                    Ok(Left::Held(definition_unreadable()))
-                }
-                Err(error) => Err(error),
+                Definition::BeingDeleted | Definition::Unreadable { .. } => Ok(Left::LookAgain),
             }
         }
         Step::Call(planned, urgency) => {
@@ -195,16 +196,6 @@ async fn call(
 ) -> Left {
     let outcome = send(world, key, judgement, pass, planned, urgency).await;
     after(world, judgement, pass, planned, outcome)
-}
-
-fn definition_unreadable() -> Finding {
-    Finding::unmet(
-        Reason::DeletionFailed,
-        "the operator may not read the definition of its own kind, and deletes nothing in the cloud \
-         without having looked whether the definition itself is being deleted; grant its service \
-         account `get` on the CustomResourceDefinition messagecontacts.message-contacts.dev, or set \
-         `deletionPolicy: Retain`",
-    )
 }
 
 async fn relist(world: &World, judgement: &Judgement) -> Left {

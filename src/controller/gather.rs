@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
@@ -21,15 +21,15 @@ use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
 use crate::directory::{Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
-    ContactName, DesiredContact, DirectoryId, MemberId, ObservedContact, Recorded, Removal, Uid,
+    ContactName, DesiredContact, DirectoryId, MemberId, Mode, ObservedContact, Recorded, Uid,
 };
-use crate::domain::directory::{DesiredDirectory, NamespaceRule};
+use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Unsent,
-    View,
+    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
+    Setbacks, Unsent, View,
 };
 
 /// Everything that the controllers share.
@@ -49,6 +49,8 @@ pub struct World {
     /// How many requests that change something in the cluster are made at once.
     pub(super) cluster_writes: Semaphore,
     pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// What was told of the definition of contacts last, for all that wait.
+    pub(super) definition: tokio::sync::Mutex<Definition>,
     pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
@@ -103,8 +105,8 @@ pub(super) struct Memory {
     pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.
     pub(super) attempts: Attempts,
-    /// Our definition was being deleted when the contact was to be deleted in the cloud: it stays.
-    pub(super) let_go: bool,
+    /// What the apiserver told of our definition when the contact was to be deleted in the cloud.
+    pub(super) definition: Definition,
     /// Told when the object changes while its pass waits for something else.
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
@@ -116,6 +118,9 @@ impl Memory {
     pub(super) fn forget_failures(&mut self) {
         self.setbacks = Setbacks::default();
         self.attempts = Attempts::default();
+        if matches!(self.definition, Definition::Unreadable { .. }) {
+            self.definition = Definition::Unasked;
+        }
     }
 }
 
@@ -125,6 +130,9 @@ const CREATES_MAX: usize = 4;
 
 /// How many requests that change something are made to the apiserver at once.
 pub(super) const CLUSTER_WRITES_MAX: usize = 16;
+
+/// How long objects that wait share one answer about the definition.
+const DEFINITION_KNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a pass decided, and from what.
 pub(super) struct Judgement {
@@ -250,15 +258,37 @@ impl World {
         slots.acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Whether our definition stands. If it is being deleted, somebody takes the operator out, and
-    /// the contacts in the cloud MUST stay. Asked before each deletion in the cloud.
+    /// Whether the definition of that kind stands. If it is being deleted, somebody takes the
+    /// operator out, and the contacts in the cloud MUST stay. Asked before each deletion in the
+    /// cloud.
     ///
     /// # Errors
     /// The apiserver did not tell: nothing may be deleted then.
-    pub(super) async fn definition_stands(&self) -> Result<bool, Interrupted> {
+    pub(super) async fn definition<K: CustomResourceExt>(&self) -> Result<Definition, Interrupted> {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let found = within(api.get_metadata_opt(MessageContact::crd_name())).await?;
-        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+        match within(api.get_metadata_opt(K::crd_name())).await {
+            Ok(Some(found)) if found.metadata.deletion_timestamp.is_none() => {
+                Ok(Definition::Stands { at: self.clock.now() })
+            }
+            Ok(_) => Ok(Definition::BeingDeleted),
+            Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
+                Ok(Definition::Unreadable { at: self.clock.now() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Self::definition`] of contacts, for an object that only waits: an answer that another
+    /// one got a moment ago will do.
+    pub(super) async fn definition_lately(&self) -> Result<Definition, Interrupted> {
+        let mut known = self.definition.lock().await;
+        let now = self.clock.now();
+        let is_new = |at: Timestamp| at <= now && now.duration_since(at) < DEFINITION_KNOWN_FOR;
+        match *known {
+            Definition::Stands { at } | Definition::Unreadable { at } if is_new(at) => {}
+            _ => *known = self.definition::<MessageContact>().await?,
+        }
+        Ok(*known)
     }
 
     /// The runtime of a directory, if its object asks for one.
@@ -293,39 +323,30 @@ impl World {
             Some(Ok(directory)) => capped(wanted, directory),
             Some(Err(_)) | None => wanted,
         });
-        let desired = match (&object.metadata.deletion_timestamp, &wanted) {
-            (Some(since), _) if memory.let_go => {
-                Desired::Absent { removal: Removal::Retain, since: since.0 }
-            }
-            (Some(since), _) => {
-                Desired::Absent { removal: parse::removal(&object.spec), since: since.0 }
-            }
-            (None, _) if object.spec.suspend == Some(true) => Desired::Blocked(suspended()),
-            (None, Err(problem)) => {
-                Desired::Blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()))
-            }
-            (None, Ok(wanted)) => {
-                let namespace = object.namespace().unwrap_or_default();
-                match &directory_spec {
-                    Some(Ok(spec)) if !self.admits(spec, &namespace) => {
-                        Desired::Blocked(not_admitted(&directory_name, &self.environment))
-                    }
-                    Some(Ok(spec)) => match not_allowed(spec, wanted) {
-                        Some(ids) => Desired::Blocked(member_not_allowed(&directory_name, &ids)),
-                        None => Desired::Present(wanted),
-                    },
-                    Some(Err(_)) | None => Desired::Present(wanted),
-                }
-            }
-        };
+        let admitting = directory_spec.as_ref().and_then(|spec| spec.as_ref().ok());
+        let desired = self.desired(&object, wanted.as_ref(), &directory_name, admitting);
         let blocked = matches!(desired, Desired::Blocked(_));
+        let management = match &directory_spec {
+            Some(Ok(spec)) => spec.management,
+            // Nothing is done in it either way.
+            Some(Err(_)) | None => Management::Full,
+        };
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
         let identity = snapshot.and_then(Snapshot::identity);
         let ledger =
             identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
-        let connection = match closed(directory_spec.as_ref(), &directory_name, snapshot) {
+        let question = Question {
+            name: &directory_name,
+            spec: directory_spec.as_ref(),
+            leaves: directory_object
+                .as_ref()
+                .is_some_and(|object| object.metadata.deletion_timestamp.is_some()),
+            to_delete: matches!(desired, Desired::Absent { .. }),
+            recorded: &recorded,
+        };
+        let connection = match question.answer(snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
                 settling = is_settling(runtime.as_ref(), directory_object.as_deref());
@@ -348,8 +369,10 @@ impl World {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
             settled_generation: settled_generation(&status),
-            finalizer: object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER),
+            finalizer: has_finalizer(&object),
             desired,
+            management,
+            definition: memory.definition,
             recorded: &recorded,
             connection,
             setbacks: &memory.setbacks,
@@ -360,7 +383,7 @@ impl World {
         let plan = plan::plan(&input, now);
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         });
         Some(Judgement {
             stored,
@@ -374,6 +397,37 @@ impl World {
             uid,
             object,
         })
+    }
+
+    /// What is wanted of an object, or why nothing may be done for it.
+    fn desired<'a>(
+        &self,
+        object: &MessageContact,
+        wanted: Result<&'a DesiredContact, &parse::Problem>,
+        directory: &str,
+        spec: Option<&DesiredDirectory>,
+    ) -> Desired<'a> {
+        if let Some(since) = &object.metadata.deletion_timestamp {
+            return Desired::Absent { removal: parse::removal(&object.spec), since: since.0 };
+        }
+        if object.spec.suspend == Some(true) {
+            return Desired::Blocked(suspended());
+        }
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(problem) => {
+                let finding = Finding::unmet(Reason::InvalidContact, problem.to_string());
+                return Desired::Blocked(finding);
+            }
+        };
+        let Some(spec) = spec else { return Desired::Present(wanted) };
+        if !self.admits(spec, &object.namespace().unwrap_or_default()) {
+            return Desired::Blocked(not_admitted(directory, &self.environment));
+        }
+        match not_allowed(spec, wanted) {
+            Some(ids) => Desired::Blocked(member_not_allowed(directory, &ids)),
+            None => Desired::Present(wanted),
+        }
     }
 
     /// Whether contacts of the directory may live in that namespace.
@@ -466,14 +520,15 @@ impl World {
     fn may_act(&self, object: &MessageContact) -> bool {
         let name = parse::directory_name(&object.spec);
         let directory = self.directories.get(&ObjectRef::new(name));
-        let enforced = parse::contact(&object.spec)
-            .ok()
-            .filter(|wanted| wanted.mode == crate::domain::contact::Mode::Enforce);
+        let enforced =
+            parse::contact(&object.spec).ok().filter(|wanted| wanted.mode == Mode::Enforce);
         let admitted = directory.zip(enforced).is_some_and(|(directory, wanted)| {
             let spec = parse::directory(&directory.spec, &self.environment.allow_list);
             let namespace = object.namespace().unwrap_or_default();
             spec.is_ok_and(|spec| {
-                self.admits(&spec, &namespace) && not_allowed(&spec, &wanted).is_none()
+                spec.management != Management::ReportOnly
+                    && self.admits(&spec, &namespace)
+                    && not_allowed(&spec, &wanted).is_none()
             })
         });
         admitted
@@ -498,6 +553,8 @@ fn claim_of(object: &MessageContact) -> Claim {
     let recorded = object.status.as_ref().map(parse::recorded).unwrap_or_default();
     Claim {
         object: ObjectRef::from_obj(object),
+        lives_in: recorded.directory_id.clone().filter(|_| !plan::holds_nothing(&recorded)),
+        finalizer: has_finalizer(object),
         holds: recorded.directory_id.zip(recorded.contact_id),
         directory: parse::directory_name(&object.spec).to_owned(),
         wants: parse::wanted_name(&object.spec),
@@ -505,6 +562,10 @@ fn claim_of(object: &MessageContact) -> Claim {
         generation: object.metadata.generation,
         deleting: object.metadata.deletion_timestamp.is_some(),
     }
+}
+
+fn has_finalizer(object: &MessageContact) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER)
 }
 
 /// The uid of an object; empty only for one that was never stored.
@@ -555,38 +616,62 @@ enum Closed {
     Unlisted(Finding),
 }
 
-/// The directory and its snapshot, or why nothing can be asked of it.
-fn closed<'a>(
-    spec: Option<&Result<DesiredDirectory, parse::DirectoryProblem>>,
-    name: &str,
-    snapshot: Option<&'a Snapshot>,
-) -> Result<(&'a DirectoryId, &'a Snapshot), Closed> {
-    let not_ready = |why: &str| {
-        Finding::unmet(Reason::DirectoryNotReady, format!("the ResourceDirectory `{name}` {why}"))
-    };
-    let refused = |why: &str| Closed::Refused(not_ready(why));
-    let Some(spec) = spec else {
-        return Err(Closed::Refused(Finding::unmet(
-            Reason::DirectoryNotFound,
-            format!("there is no ResourceDirectory `{name}`; create it"),
-        )));
-    };
-    let Ok(spec) = spec else {
-        return Err(refused("has a spec that cannot be followed; see its conditions"));
-    };
-    if spec.suspended {
-        return Err(refused("is suspended"));
+/// What one object asks of its directory.
+struct Question<'a> {
+    /// The name of the ResourceDirectory.
+    name: &'a str,
+    /// What its spec asks for; `None`: there is no such object.
+    spec: Option<&'a Result<DesiredDirectory, parse::DirectoryProblem>>,
+    /// The ResourceDirectory is being deleted.
+    leaves: bool,
+    /// The object is being deleted.
+    to_delete: bool,
+    /// What the object's status says.
+    recorded: &'a Recorded,
+}
+
+impl Question<'_> {
+    /// The directory and its snapshot, or why nothing can be asked of it.
+    fn answer<'s>(
+        &self,
+        snapshot: Option<&'s Snapshot>,
+    ) -> Result<(&'s DirectoryId, &'s Snapshot), Closed> {
+        let Self { name, spec, leaves, to_delete, recorded } = self;
+        let not_ready = |why: &str| {
+            let message = format!("the ResourceDirectory `{name}` {why}");
+            Finding::unmet(Reason::DirectoryNotReady, message)
+        };
+        let refused = |why: &str| Closed::Refused(not_ready(why));
+        let Some(spec) = spec else {
+            return Err(Closed::Refused(Finding::unmet(
+                Reason::DirectoryNotFound,
+                format!("there is no ResourceDirectory `{name}`; create it"),
+            )));
+        };
+        let Ok(spec) = spec else {
+            return Err(refused("has a spec that cannot be followed; see its conditions"));
+        };
+        if spec.suspended {
+            return Err(refused("is suspended"));
+        }
+        if *leaves && !to_delete {
+            return Err(refused("is being deleted; it only lets contacts be deleted"));
+        }
+        let identity = snapshot.and_then(Snapshot::identity);
+        if let Some(identity) = identity {
+            if spec.pin.as_ref().is_some_and(|pin| *pin != identity.directory_id) {
+                return Err(refused("reaches another directory than `directoryId` says"));
+            }
+            if plan::lives_elsewhere(recorded, &identity.directory_id) {
+                return Err(Closed::Refused(plan::wrong_directory()));
+            }
+        }
+        let listed = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
+        match (listed, identity) {
+            (Some(snapshot), Some(identity)) => Ok((&identity.directory_id, snapshot)),
+            _ => Err(Closed::Unlisted(not_ready("is not connected; see its conditions"))),
+        }
     }
-    if let (Some(pin), Some(identity)) = (&spec.pin, snapshot.and_then(Snapshot::identity))
-        && *pin != identity.directory_id
-    {
-        return Err(refused("reaches another directory than `directoryId` says"));
-    }
-    let unlisted = || Closed::Unlisted(not_ready("is not connected; see its conditions"));
-    let snapshot = snapshot.filter(|snapshot| snapshot.lists().last.is_some());
-    let snapshot = snapshot.ok_or_else(unlisted)?;
-    let identity = snapshot.identity().ok_or_else(unlisted)?;
-    Ok((&identity.directory_id, snapshot))
 }
 
 /// The members that a contact wants and its directory does not allow, if there are any.

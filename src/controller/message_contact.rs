@@ -28,9 +28,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// backlog of a thousand at the default rate to cost no write more.
 const WAITS_QUIETLY: SignedDuration = SignedDuration::from_mins(2);
 
-/// Pause while our definition cannot be read.
-const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-
 /// Pause after somebody else has written the object at the same time.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -67,7 +64,7 @@ pub(super) async fn reconcile(
 
 async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Action, Interrupted> {
     for _ in 0..STEPS_MAX {
-        let Some(mut judgement) = judge(world, key, pass.carried.as_ref()) else {
+        let Some(judgement) = judge(world, key, pass.carried.as_ref()) else {
             return Ok(Action::await_change());
         };
         if judgement.uid != pass.uid {
@@ -102,11 +99,6 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
         match left {
             Left::LookAgain => {}
             Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
-            Left::Held(finding) => {
-                judgement.plan.verdict.synced = finding;
-                let again = world.clock.now().saturating_add(DEFINITION_PAUSE).ok();
-                return report_and_rest(world, key, &judgement, pass, again).await;
-            }
             Left::Closed => return report_closed(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
@@ -203,7 +195,7 @@ async fn begin_anew(
         // A list that fails says so on the directory; this object goes on with what is known.
         let _ = directory.relist().await;
         if let Some(contact) = &recorded.contact_id {
-            directory.forget_failed_deletion(contact);
+            directory.retry_failed_deletion(contact);
         }
     }
     plan::try_once_more(recorded);

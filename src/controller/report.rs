@@ -207,20 +207,51 @@ pub(super) async fn finalizer(
     wanted: bool,
 ) -> Result<Written, Interrupted> {
     let Judgement { object, .. } = judgement;
-    let others = object.finalizers().iter().filter(|finalizer| *finalizer != api::FINALIZER);
-    let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
-    if wanted {
-        finalizers.push(api::FINALIZER);
-    }
-    let patch = json!({ "metadata": {
-        "resourceVersion": object.metadata.resource_version,
-        "finalizers": finalizers,
-    }});
+    let patch = finalizer_patch(object.as_ref(), api::FINALIZER, wanted);
     let api: Api<MessageContact> =
         Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
     let name = object.name_any();
     let written = write(world, api.patch(&name, &parameters(), &Patch::Merge(&patch))).await;
     written_now(world, judgement, written).await
+}
+
+/// Puts our finalizer on a directory, or takes it off. Only that one entry of the list changes, and
+/// nothing if somebody else has written the object meanwhile.
+pub(super) async fn directory_finalizer(
+    world: &World,
+    object: &ResourceDirectory,
+    wanted: bool,
+) -> Result<Written, Interrupted> {
+    let patch = finalizer_patch(object, api::DIRECTORY_FINALIZER, wanted);
+    let api: Api<ResourceDirectory> = Api::all(world.client.clone());
+    let name = object.name_any();
+    outcome(write(world, api.patch(&name, &parameters(), &Patch::Merge(&patch))).await)
+}
+
+fn finalizer_patch<K: Resource>(object: &K, ours: &str, wanted: bool) -> Value {
+    let others = object.finalizers().iter().filter(|finalizer| *finalizer != ours);
+    let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
+    if wanted {
+        finalizers.push(ours);
+    }
+    json!({ "metadata": {
+        "resourceVersion": object.meta().resource_version,
+        "finalizers": finalizers,
+    }})
+}
+
+/// What became of a write to a directory: what was stored comes back with the watch.
+fn outcome(written: Result<ResourceDirectory, Interrupted>) -> Result<Written, Interrupted> {
+    match written {
+        Ok(_) => Ok(Written::Stored),
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {
+            Ok(Written::Conflict)
+        }
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {
+            Ok(Written::Gone)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Stores the status of a directory, if it differs.
@@ -236,16 +267,7 @@ pub(super) async fn directory(
     }
     let api: Api<ResourceDirectory> = Api::all(world.client.clone());
     let (name, patch) = (object.name_any(), status_patch(object, &previous, &next));
-    match write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await {
-        Ok(_) => Ok(Written::Stored),
-        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {
-            Ok(Written::Conflict)
-        }
-        Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {
-            Ok(Written::Gone)
-        }
-        Err(error) => Err(error),
-    }
+    outcome(write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await)
 }
 
 /// What became of counting a message.

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
+use super::claims::Needing;
 use super::gather::World;
 use super::keys;
 use super::report::{self, Interrupted, Written};
@@ -16,9 +17,10 @@ use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Directory};
 use crate::domain::call::FailureClass;
 use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId};
-use crate::domain::directory::DesiredDirectory;
+use crate::domain::directory::{DesiredDirectory, Management};
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::{Finding, Reason};
+use crate::domain::verdict::{Finding, Reason, Status};
+use crate::plan::Definition;
 
 /// Longest time until a changed Secret is noticed that does not lead to a refused call before.
 const SECRET_READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
@@ -45,30 +47,45 @@ pub(super) async fn reconcile(
 ) -> Result<Action, Interrupted> {
     let name = object.name_any();
     let key = ObjectRef::from_obj(object.as_ref());
-    if object.metadata.deletion_timestamp.is_some() {
-        world.registry.remove(&name);
-        return Ok(Action::await_change());
-    }
+    let waits_for = match leaving(&world, &object).await? {
+        Leaving::No => None,
+        Leaving::WaitsFor(needing) => Some(needing),
+        Leaving::Unheld => {
+            world.registry.remove(&name);
+            return Ok(Action::await_change());
+        }
+        // It is disconnected once it is gone.
+        Leaving::Unneeded => {
+            let written = report::directory_finalizer(&world, &object, false).await?;
+            return Ok(after(&world, key, &written));
+        }
+    };
     load_ledger(&world, &object);
     let desired = parse::directory(&object.spec, &world.environment.allow_list);
     if desired.as_ref().is_ok_and(|desired| !desired.suspended) && awaits_elder(&world, &object) {
         return Ok(Action::requeue(ELDER_PAUSE));
     }
-    let (ready, directory) = match &desired {
+    let (mut ready, directory) = match &desired {
         Err(problem) => (Finding::unmet(problem.reason(), problem.to_string()), None),
         Ok(desired) if desired.suspended => {
             let message = "`suspend` is set; nothing is read or written for this directory";
             (Finding::unmet(Reason::Suspended, message), None)
         }
-        Ok(desired) => match connect(&world, &name, desired).await? {
-            Err(finding) => (finding, None),
-            Ok(directory) => {
-                let mut ready = readiness(&world, desired, &directory);
-                ready.message += &sends_used_up(&world, &directory);
-                (ready, Some(directory))
+        Ok(desired) => {
+            let home = home(&world, &object);
+            match connect(&world, &name, desired, home.clone()).await? {
+                Err(finding) => (finding, None),
+                Ok(directory) => {
+                    let mut ready = readiness(&world, desired, home, &directory);
+                    ready.message += &sends_used_up(&world, &directory);
+                    (ready, Some(directory))
+                }
             }
-        },
+        }
     };
+    if let Some(needing) = waits_for {
+        ready.message += &waits(needing);
+    }
     let stored = world.directories.get(&key);
     let deleted = stored.is_none_or(|stored| stored.metadata.uid != object.metadata.uid);
     if directory.is_none() || deleted {
@@ -79,14 +96,19 @@ pub(super) async fn reconcile(
         // Nobody is left to tell, or what is known is no longer the whole truth.
         return Ok(Action::await_change());
     }
+    if ready.status == Status::True && waits_for.is_none() && !is_held(&object) {
+        match report::directory_finalizer(&world, &object, true).await {
+            // The watch brings the object back as it is then.
+            Ok(written) => return Ok(after(&world, key, &written)),
+            Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
+                ready.message += UNHELD;
+            }
+            Err(error) => return Err(error),
+        }
+    }
     match report(&world, &object, &ready, directory.as_ref()).await? {
         Written::Stored => {}
-        Written::Conflict => {
-            let at = world.clock.now().saturating_add(CONFLICT_PAUSE).ok();
-            world.directory_waker.wake_at(key, at);
-            return Ok(Action::await_change());
-        }
-        Written::Gone => return Ok(Action::await_change()),
+        written @ (Written::Conflict | Written::Gone) => return Ok(after(&world, key, &written)),
     }
     if ready_reason(&object) != Some(ready.reason.as_str()) {
         // What its contacts say depends on it.
@@ -99,6 +121,75 @@ pub(super) async fn reconcile(
     let pause = secret_read_pause(object.status.as_ref(), &ready, now);
     world.directory_waker.wake_at(key, now.saturating_add(pause).ok());
     Ok(Action::await_change())
+}
+
+/// Whether the object is being deleted, and what stands against it.
+enum Leaving {
+    /// It is not being deleted.
+    No,
+    /// Without our finalizer: nobody is asked.
+    Unheld,
+    /// Nobody needs it any more.
+    Unneeded,
+    /// These objects need it, so that their contacts can be deleted.
+    WaitsFor(Needing),
+}
+
+async fn leaving(world: &World, object: &ResourceDirectory) -> Result<Leaving, Interrupted> {
+    if object.metadata.deletion_timestamp.is_none() {
+        return Ok(Leaving::No);
+    }
+    if !is_held(object) {
+        return Ok(Leaving::Unheld);
+    }
+    let needing = world.claims().needing(&object.name_any());
+    if needing.all == 0 {
+        return Ok(Leaving::Unneeded);
+    }
+    // Whoever takes the operator out takes nothing out of the cloud, and need not wait for it.
+    Ok(match world.definition::<ResourceDirectory>().await? {
+        Definition::BeingDeleted => Leaving::Unneeded,
+        Definition::Unasked | Definition::Stands { .. } | Definition::Unreadable { .. } => {
+            Leaving::WaitsFor(needing)
+        }
+    })
+}
+
+/// Whether our finalizer stands on the object. It is put on once the directory answers: before,
+/// nothing can have been made in it.
+fn is_held(object: &ResourceDirectory) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == api::DIRECTORY_FINALIZER)
+}
+
+/// Said when the finalizer may not be put on.
+const UNHELD: &str = "; deleting it would not wait for the contacts in it, as the operator may not \
+                      put its finalizer on: grant its service account `patch` on \
+                      resourcedirectories";
+
+/// Names no object: they are of namespaces that not everybody may see.
+fn waits(needing: Needing) -> String {
+    let Needing { all, deleting } = needing;
+    format!(
+        "; it is being deleted, and waits for {all} MessageContacts that need it ({deleting} of \
+         them are being deleted); delete them, with `deletionPolicy: Retain` where the contact is \
+         to stay in the cloud"
+    )
+}
+
+/// The end of a pass after a write to the object.
+fn after(world: &World, key: ObjectRef<ResourceDirectory>, written: &Written) -> Action {
+    if matches!(written, Written::Conflict) {
+        let at = world.clock.now().saturating_add(CONFLICT_PAUSE).ok();
+        world.directory_waker.wake_at(key, at);
+    }
+    Action::await_change()
+}
+
+/// The directory in which contacts of this object live. Without a pin it is the only one that is
+/// worked on: behind other keys or another endpoint may be another one.
+fn home(world: &World, object: &ResourceDirectory) -> Option<DirectoryId> {
+    let known = directory_id_of(object).map(DirectoryId::from)?;
+    world.claims().live_in(&object.name_any(), &known).then_some(known)
 }
 
 /// What was sent before this process began.
@@ -129,6 +220,7 @@ async fn connect(
     world: &World,
     name: &str,
     desired: &DesiredDirectory,
+    home: Option<DirectoryId>,
 ) -> Result<Result<Directory, Finding>, Interrupted> {
     let credentials = match keys::credentials(world, name, &desired.credentials).await? {
         Ok(credentials) => credentials,
@@ -138,7 +230,7 @@ async fn connect(
         endpoint: desired.endpoint.clone(),
         credentials,
         roots: world.environment.roots,
-        pin: desired.pin.clone(),
+        pin: desired.pin.clone().or(home),
         poll_interval: desired.poll_interval,
         requests_per_second: desired.requests_per_second,
     };
@@ -165,8 +257,9 @@ fn secret_read_pause(
     lasted.unwrap_or_default().clamp(SECRET_READ_AGAIN_AFTER, SECRET_READ_EVERY)
 }
 
-/// Whether an older object of the same directory has not connected yet. Without this, chance would
-/// decide at each start which of the two works.
+/// Whether an object that goes first in the same directory has not connected yet: the one that was
+/// working on it, or else the oldest. Without this, chance would decide at each start which of the
+/// two works.
 fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
     let until = world.started_at.saturating_add(ELDERS_FIRST_FOR);
     let directory = directory_id_of(object);
@@ -175,7 +268,8 @@ fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
     }
     let age = |object: &ResourceDirectory| {
         let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (created, object.metadata.uid.clone())
+        let waited = ready_reason(object) == Some(Reason::DuplicateDirectory.as_str());
+        (waited, created, object.metadata.uid.clone())
     };
     let elders = world
         .directories
@@ -183,7 +277,7 @@ fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
     elders.iter().any(|elder| {
         let spec = parse::directory(&elder.spec, &world.environment.allow_list);
         let runtime = world.registry.get(&elder.name_any());
-        elder.metadata.deletion_timestamp.is_none()
+        (elder.metadata.deletion_timestamp.is_none() || is_held(elder))
             && spec.is_ok_and(|spec| !spec.suspended)
             && runtime.is_none_or(|runtime| {
                 let unasked = runtime.with_snapshot(|snapshot| snapshot.identity().is_none());
@@ -197,7 +291,12 @@ fn directory_id_of(object: &ResourceDirectory) -> Option<&str> {
 }
 
 /// Whether the directory answers, and is the one that was meant.
-fn readiness(world: &World, desired: &DesiredDirectory, directory: &Directory) -> Finding {
+fn readiness(
+    world: &World,
+    desired: &DesiredDirectory,
+    home: Option<DirectoryId>,
+    directory: &Directory,
+) -> Finding {
     let duplicate = directory.duplicate();
     let reached = match &duplicate {
         Some((identity, _)) => Some(identity.directory_id.clone()),
@@ -216,6 +315,18 @@ fn readiness(world: &World, desired: &DesiredDirectory, directory: &Directory) -
             ),
         );
     }
+    if let (None, Some(home), Some(reached)) = (&desired.pin, &home, &reached)
+        && home != reached
+    {
+        return Finding::unmet(
+            Reason::DirectoryChanged,
+            format!(
+                "the credentials reach the directory {reached}, and the contacts of this object \
+                 live in {home}; nothing is written. Correct `endpoint` or the credentials, or \
+                 write `directoryId: {reached}` to leave those contacts behind on purpose"
+            ),
+        );
+    }
     if let Some((identity, owner)) = duplicate {
         let reached = &identity.directory_id;
         return Finding::unmet(
@@ -227,7 +338,18 @@ fn readiness(world: &World, desired: &DesiredDirectory, directory: &Directory) -
         Connection::Connecting => {
             Finding::unknown(Reason::Pending, "the directory is being read for the first time")
         }
-        Connection::Connected => Finding::met(Reason::Connected, "the directory answers"),
+        Connection::Connected => Finding::met(
+            Reason::Connected,
+            match desired.management {
+                Management::Full => "the directory answers",
+                Management::NoDelete => {
+                    "the directory answers; `management: NoDelete` forbids to delete contacts"
+                }
+                Management::ReportOnly => {
+                    "the directory answers; `management: ReportOnly` forbids to write"
+                }
+            },
+        ),
         Connection::Failed(error) => {
             let code = error.code.as_ref().map_or("", |code| code.as_str());
             let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
@@ -297,7 +419,8 @@ async fn report(
     let (identity, inventory) = known.unwrap_or_default();
     let ledger = identity.as_ref().map(|known| world.ledgers.of(&known.directory_id));
     let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
-    let identity = identity.or(duplicate);
+    // One that was not meant does not replace the one that was.
+    let identity = identity.or(duplicate).filter(|_| ready.reason != Reason::DirectoryChanged);
     let throttled = directory.map(|directory| directory.health().throttled);
     let was_throttled = object.status.as_ref().is_some_and(|status| {
         status.conditions.iter().any(|condition| condition.type_ == "Throttled")

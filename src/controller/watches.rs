@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::claims::Contact;
-use super::gather::{CLUSTER_WRITES_MAX, Environment, World};
+use super::gather::{CLUSTER_WRITES_MAX, Environment, World, uid_of};
 use super::ledgers::Ledgers;
 use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
@@ -78,6 +78,7 @@ pub async fn run(
         stopping: AtomicBool::new(false),
         cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
         creates: Mutex::default(),
+        definition: tokio::sync::Mutex::default(),
         started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
@@ -213,11 +214,22 @@ async fn watch_contacts(
     while let Some(event) = events.next().await {
         let is_listed = matches!(event, Event::InitDone);
         for change in shown.changes(&event) {
-            let concerned = match &change {
-                Change::Gone(_, uid) => world.forget(&Uid(uid.clone())),
-                Change::Seen(key) => world.index(key),
+            let (directory, concerned) = match &change {
+                Change::Gone(_, uid) => {
+                    let uid = Uid(uid.clone());
+                    let directory = world.claims().directory_of(&uid);
+                    (directory, world.forget(&uid))
+                }
+                Change::Seen(key) => {
+                    let concerned = world.index(key);
+                    let uid = world.object(key).map(|object| uid_of(&object));
+                    (uid.and_then(|uid| world.claims().directory_of(&uid)), concerned)
+                }
             };
             wake(&world, concerned);
+            if let Some(directory) = directory {
+                wake_if_it_waits(&world, &directory);
+            }
             if let Change::Seen(key) = change {
                 world.contact_waker.wake(key);
             }
@@ -283,6 +295,21 @@ async fn watch_namespaces(
     }
 }
 
+/// Wakes a directory that is being deleted: it waits for objects that need it. At once when none is
+/// left; how many are left may be told a little later.
+fn wake_if_it_waits(world: &World, directory: &str) {
+    let key = ObjectRef::new(directory);
+    let object = world.directories.get(&key);
+    if object.is_none_or(|object| object.metadata.deletion_timestamp.is_none()) {
+        return;
+    }
+    if !world.claims().is_needed(directory) {
+        world.directory_waker.wake(key);
+    } else if let Ok(late) = world.clock.now().saturating_add(COUNTS_LATE_BY) {
+        world.directory_waker.wake_by(key, late);
+    }
+}
+
 fn wake_contacts_of(world: &World, directory: &str) {
     let contacts = world.claims().of_directory(directory);
     wake(world, contacts);
@@ -315,7 +342,7 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
             // Whoever wants the name of a contact that nobody holds waits for it to be as wanted.
             let named = changed.ids.iter().filter_map(|id| match snapshot.sight(id) {
                 Sight::Known(entry) => Some(entry.contact.name.folded()),
-                Sight::Unlisted | Sight::Gone => None,
+                Sight::Unlisted | Sight::Gone { .. } => None,
             });
             (identity, changed.names.iter().cloned().chain(named).collect::<BTreeSet<_>>())
         });
@@ -406,6 +433,7 @@ mod tests {
             stopping: AtomicBool::new(false),
             cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
             creates: Mutex::default(),
+            definition: tokio::sync::Mutex::default(),
             claims: RwLock::default(),
             memory: Mutex::default(),
             ledgers: Ledgers::default(),

@@ -83,9 +83,9 @@ impl Directory {
         let _ = self.commands.send(Command::Retry);
     }
 
-    /// Forgets that the deletion of a contact failed, for somebody who asks for another try.
-    pub fn forget_failed_deletion(&self, contact: &ContactId) {
-        self.shared.snapshot_mut().forget_failed_deletion(contact);
+    /// Lets a deletion that failed be tried again at once, for somebody who asks for it.
+    pub fn retry_failed_deletion(&self, contact: &ContactId) {
+        self.shared.snapshot_mut().retry_failed_deletion(contact);
     }
 
     /// Reads what is known. `read` MUST be quick and MUST NOT block or call back into the

@@ -187,7 +187,14 @@ impl Worker {
         let now = self.clock.now();
         self.polls.set_interval(poll_interval, now);
         self.lane.set_ceiling(requests_per_second, now);
-        if client.is_none() && pin == self.pin {
+        // A pin that the directory meets which is worked on changes nothing for it.
+        let meets_pin = self.polls.is_confirmed() && {
+            let snapshot = self.shared.snapshot();
+            let known = snapshot.identity().map(|identity| &identity.directory_id);
+            pin.is_none() || pin.as_ref() == known
+        };
+        if client.is_none() && (pin == self.pin || meets_pin) {
+            self.pin = pin;
             return;
         }
         self.pin = pin;

@@ -28,7 +28,7 @@ pub struct Snapshot {
     identity: Option<DirectoryIdentity>,
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
-    gone: BTreeMap<ContactId, Timestamp>,
+    gone: BTreeMap<ContactId, Absence>,
     /// When an Add made a contact that nothing has shown since. A Get that lacks it may be late
     /// (A23), and to believe it would lose the contact: its id is known to nobody else.
     added: BTreeMap<ContactId, Timestamp>,
@@ -56,6 +56,15 @@ pub struct Entry {
     pub pending: Option<Pending>,
     /// The last answer about its deletion.
     pub deletion: Option<Deletion>,
+}
+
+/// What is known of a contact that a Get did not find.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    /// When the Get was answered.
+    at: Timestamp,
+    /// Whether something else says so as well; see [`Sight::Gone`].
+    confirmed: bool,
 }
 
 /// The values of a contact that wait for their owners.
@@ -157,7 +166,11 @@ pub enum Sight {
     /// The last list lacks it; only a Get can tell that it is gone.
     Unlisted,
     /// A Get said that it does not exist.
-    Gone,
+    Gone {
+        /// Whether there is a second witness: a complete list lacks it too, or the cloud had said
+        /// of its deletion that it is done.
+        confirmed: bool,
+    },
 }
 
 impl Snapshot {
@@ -179,10 +192,10 @@ impl Snapshot {
     /// What is known of the contact of that id.
     #[must_use]
     pub fn sight(&self, id: &ContactId) -> Sight {
-        match self.entries.get(id) {
-            Some(entry) => Sight::Known(entry.clone()),
-            None if self.gone.contains_key(id) => Sight::Gone,
-            None => Sight::Unlisted,
+        match (self.entries.get(id), self.gone.get(id)) {
+            (Some(entry), _) => Sight::Known(entry.clone()),
+            (None, Some(absence)) => Sight::Gone { confirmed: absence.confirmed },
+            (None, None) => Sight::Unlisted,
         }
     }
 
@@ -241,11 +254,13 @@ impl Snapshot {
         changed
     }
 
-    /// Forgets that the deletion of a contact failed: it may be tried again at once.
-    pub fn forget_failed_deletion(&mut self, id: &ContactId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            let failed = |known: &mut Deletion| matches!(known.state, DeletionState::Failed(_));
-            entry.deletion.take_if(failed);
+    /// A deletion of the contact that failed may be tried again at once. That it failed stays
+    /// known: the contact may still say that it is being deleted (A31).
+    pub fn retry_failed_deletion(&mut self, id: &ContactId) {
+        if let Some(deletion) = self.entries.get_mut(id).and_then(|entry| entry.deletion.as_mut())
+            && matches!(deletion.state, DeletionState::Failed(_))
+        {
+            deletion.at = Timestamp::MIN;
         }
     }
 
@@ -297,8 +312,14 @@ impl Snapshot {
                     return changed;
                 }
                 self.added.remove(id);
+                let is_done = |known: &Deletion| known.state == DeletionState::Deleted;
+                let confirmed = match (self.entries.get(id), self.gone.get(id)) {
+                    (Some(entry), _) => entry.deletion.as_ref().is_some_and(is_done),
+                    (None, Some(absence)) => absence.confirmed,
+                    (None, None) => self.lists.last.is_some(),
+                };
                 self.remove(id, &mut changed);
-                if self.gone.insert(id.clone(), now).is_none() {
+                if self.gone.insert(id.clone(), Absence { at: now, confirmed }).is_none() {
                     changed.ids.insert(id.clone());
                 }
             }
@@ -315,16 +336,7 @@ impl Snapshot {
                 Call::ListMessageContactVerifications { id, page },
                 Ok(Reply::Verifications(targets)),
             ) => {
-                if let Some(entry) = self.entries.get_mut(id) {
-                    let earlier = entry.pending.take().filter(|_| *page > 1);
-                    let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
-                    let mut targets = [earlier, targets.items.clone()].concat();
-                    self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
-                    if let Some(dropped) = self.dropped.get(id) {
-                        targets.retain(|target| !dropped.targets.contains(target));
-                    }
-                    entry.pending = Some(Pending { targets, at: now });
-                }
+                self.record_pending(id, *page, &targets.items, now);
             }
             // Nothing is being deleted, or nothing is left of it (A6, A31): the Get tells which.
             (
@@ -345,15 +357,7 @@ impl Snapshot {
                 self.asked(id, &Target::Phone(phone.clone()), &mut changed);
             }
             (call, Ok(_)) if !call.action().is_read() => {
-                if let Some(id) = call.contact_id() {
-                    self.note_dropped(id, call, now);
-                    let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
-                    self.mark_unread(id, &mut changed);
-                    if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels())
-                    {
-                        entry.pending = waits;
-                    }
-                }
+                self.written(call, now, &mut changed);
             }
             (call, Err(error)) => {
                 // Bindings may be refused because they are there already (A18).
@@ -391,6 +395,29 @@ impl Snapshot {
             self.dropped.insert(id.clone(), Pending { targets, at: now });
         } else if call.sets_channels() {
             self.dropped.remove(id);
+        }
+    }
+
+    fn record_pending(&mut self, id: &ContactId, page: u32, targets: &[Target], now: Timestamp) {
+        self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
+        let dropped = self.dropped.get(id).map(|dropped| dropped.targets.as_slice());
+        let waits = |target: &&Target| !dropped.is_some_and(|dropped| dropped.contains(target));
+        if let Some(entry) = self.entries.get_mut(id) {
+            let earlier = entry.pending.take().filter(|_| page > 1);
+            let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
+            let targets = earlier.into_iter().chain(targets.iter().filter(waits).cloned());
+            entry.pending = Some(Pending { targets: targets.collect(), at: now });
+        }
+    }
+
+    /// A contact was changed: it must be read, and what waits must be asked for if that may differ.
+    fn written(&mut self, call: &Call, now: Timestamp, changed: &mut Changed) {
+        let Some(id) = call.contact_id() else { return };
+        self.note_dropped(id, call, now);
+        let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
+        self.mark_unread(id, changed);
+        if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels()) {
+            entry.pending = waits;
         }
     }
 
@@ -433,7 +460,14 @@ impl Snapshot {
         changed.everything |= self.lists.last.is_none();
         self.lists = Lists { last: Some(begun_at), before: self.lists.last };
         if let Some(before) = self.lists.before {
-            self.gone.retain(|_, at| *at >= before);
+            self.gone.retain(|_, absence| absence.at >= before);
+        }
+        // It would have come back if a page had shown it.
+        for (id, absence) in &mut self.gone {
+            if !absence.confirmed && begun_at >= absence.at {
+                absence.confirmed = true;
+                changed.ids.insert(id.clone());
+            }
         }
     }
 
@@ -594,7 +628,7 @@ mod tests {
     fn pending(snapshot: &Snapshot) -> Option<Vec<Target>> {
         match snapshot.sight(&contact(1).id) {
             Sight::Known(entry) => entry.pending.map(|pending| pending.targets),
-            Sight::Unlisted | Sight::Gone => None,
+            Sight::Unlisted | Sight::Gone { .. } => None,
         }
     }
 
@@ -614,7 +648,7 @@ mod tests {
         };
         let call = Call::GetMessageContact(contact(2).id);
         let changed = snapshot.record(&call, &Err(error), at(11));
-        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone);
+        assert_eq!(snapshot.sight(&contact(2).id), Sight::Gone { confirmed: true });
         assert_eq!(changed.ids, BTreeSet::from([contact(2).id]));
     }
 

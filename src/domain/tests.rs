@@ -267,7 +267,8 @@ fn update(snapshot: &mut Snapshot, id: &str, result: Result<Reply, FailureClass>
 /// What is known of a contact, in a few words.
 fn known(snapshot: &Snapshot, id: &str) -> String {
     match snapshot.sight(&id.into()) {
-        Sight::Gone => "gone".to_owned(),
+        Sight::Gone { confirmed: true } => "gone".to_owned(),
+        Sight::Gone { confirmed: false } => "perhaps gone".to_owned(),
         Sight::Unlisted => "unlisted".to_owned(),
         Sight::Known(entry) => {
             let unread = if entry.unread { " unread" } else { "" };
@@ -400,6 +401,37 @@ fn a_missing_contact_is_unlisted_and_only_a_get_says_that_it_is_gone() {
     assert_eq!(known(&snapshot, "c-1"), "gone");
     let changed = get(&mut snapshot, 30, &contact("c-1", "one"));
     assert_eq!((known(&snapshot, "c-1"), ids(&changed)), ("one read".into(), vec!["c-1"]));
+}
+
+#[test]
+fn that_a_contact_is_gone_has_a_second_witness_or_waits_for_one() {
+    let present = || listed(10, &[contact("c-1", "one"), contact("c-2", "two")]);
+    let mut snapshot = present();
+    let _ = get_fails(&mut snapshot, "c-1", FailureClass::ContactNotFound);
+    assert_eq!(known(&snapshot, "c-1"), "perhaps gone", "the last list had it");
+    let _ = get_fails(&mut snapshot, "c-1", FailureClass::ContactNotFound);
+    assert_eq!(known(&snapshot, "c-1"), "perhaps gone", "the same witness again");
+    // A list that began before says nothing new.
+    let _ = list(&mut snapshot, 24, &[contact("c-2", "two")]);
+    assert_eq!(known(&snapshot, "c-1"), "perhaps gone");
+    let changed = list(&mut snapshot, 30, &[contact("c-2", "two")]);
+    assert_eq!((known(&snapshot, "c-1"), ids(&changed)), ("gone".into(), vec!["c-1"]));
+
+    // The cloud had said that the deletion is done, or only that it runs.
+    for (state, expected) in
+        [(DeletionState::Deleted, "gone"), (DeletionState::Deleting, "perhaps gone")]
+    {
+        let mut snapshot = present();
+        let delete = Call::DeleteMessageContact { id: "c-1".into(), retain_in_members: false };
+        let _ = snapshot.record(&delete, &Ok(Reply::Deletion(state)), at(11));
+        let _ = get_fails(&mut snapshot, "c-1", FailureClass::ContactNotFound);
+        assert_eq!(known(&snapshot, "c-1"), expected);
+    }
+
+    // Before the first list nothing else is known.
+    let mut snapshot = Snapshot::default();
+    let _ = get_fails(&mut snapshot, "c-1", FailureClass::ContactNotFound);
+    assert_eq!(known(&snapshot, "c-1"), "perhaps gone");
 }
 
 #[test]

@@ -148,7 +148,7 @@ reasons! {
     Creating => "Wait.";
     /// A difference is being put right.
     Updating => "Wait.";
-    /// The cloud differs, and `reconcilePolicy: ReportOnly` forbids to write.
+    /// The cloud differs, and `ReportOnly` of the object or of its directory forbids to write.
     Drifted => "Read `status.drift`; change the spec, the cloud or the policy.";
     /// Somebody else's operation holds the directory; the operator tries again soon.
     CloudBusy => "Wait; if it lasts, find out who else writes to this directory.";
@@ -161,15 +161,15 @@ reasons! {
     /// The spec, or the cloud's answer to it, says that a value is not acceptable.
     InvalidContact stalls => "Change the field that the message names.";
     /// A contact of that name is in the cloud and may not be taken over.
-    NameTaken stalls => "Choose another name, or delete that contact in the cloud.";
+    NameTaken stalls => "Choose another name, delete that contact, or allow to take it over.";
     /// Another MessageContact holds the contact of that name.
     NameClaimed stalls => "Choose another name, or delete the other MessageContact.";
-    /// A contact of that name could be taken over, but differs or the policy forbids it.
-    AdoptionRefused stalls => "Make the spec equal to the contact, or allow adoption.";
+    /// A contact of that name is in the cloud, and is not as the spec says.
+    AdoptionRefused stalls => "Make the spec equal to the contact, or allow `Always` here and in the ResourceDirectory.";
     /// Two contacts in the cloud match; nothing is written.
     Ambiguous stalls => "Delete or rename one of the two in the cloud.";
     /// The status points to a contact of another directory; nothing is written.
-    WrongDirectory stalls => "Point `directoryRef` and the directory back, or create a new object.";
+    WrongDirectory stalls => "Point the ResourceDirectory back; or set `deletionPolicy: Retain`, delete the object and create it anew.";
     /// A ContactPolicy with `enforcement: Deny` is violated.
     PolicyViolation stalls => "Change the field that the message names.";
     /// The directory does not admit this namespace.
@@ -191,7 +191,7 @@ reasons! {
     /// There are no access keys, they were refused, or they may not do this.
     Unauthorized => "Correct the credentials, or grant the permission that the message names.";
     /// Somebody keeps changing a field back, or the cloud keeps another value than was written.
-    DriftContested => "Find out who changes the contact.";
+    DriftContested => "Find out who changes the contact; message-contacts.dev/requestedAt asks for one more try.";
     /// `suspend` is set: nothing is read or written for this object.
     Suspended => "Set `suspend: false` to go on.";
     /// The contact is being deleted in the cloud.
@@ -216,18 +216,18 @@ reasons! {
     Connected => "Nothing.";
     /// The keys, or the operator in the cluster, may not do this.
     Forbidden => "Grant the permission that the message names.";
-    /// The directory does not answer.
-    Unreachable => "Check the network and the endpoint.";
+    /// The directory does not answer, or the spec does not say how to ask it.
+    Unreachable => "Check the network and the endpoint, or correct the field that the message names.";
     /// The clocks of this machine and of the API differ too much.
     ClockSkewed => "Set the clock of the node.";
     /// The endpoint is neither built in nor allowed.
     EndpointNotAllowed => "Use `site`, or start the operator with --allow-endpoint.";
     /// The account has no resource directory.
     NoDirectory => "Use the keys of the management account, or enable the resource directory.";
-    /// Another directory than the pinned one answers.
-    DirectoryChanged => "Correct the credentials or `directoryId`.";
-    /// Another ResourceDirectory reaches the same directory.
-    DuplicateDirectory => "Delete one of the two.";
+    /// Another directory answers than the pinned one, or than the one in which the contacts live.
+    DirectoryChanged => "Correct the credentials or the endpoint; or write the id that answers in `directoryId`, to go on with that directory.";
+    /// Another ResourceDirectory reaches the same directory, and works on it.
+    DuplicateDirectory => "Delete or suspend one of the two.";
 }
 
 impl fmt::Display for Reason {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::setback::{self, Setback};
-use super::{Input, Plan, Step, Urgency, updating, urgency};
+use super::{Input, Plan, Step, Urgency, forbidding, updating, urgency};
 use crate::domain::call::{Action, Call, CallError, FailureClass};
 use crate::domain::contact::{
     ContactStatus, DesiredContact, Difference, Field, MemberId, Mode, ObservedContact,
@@ -240,8 +240,11 @@ pub(super) fn beside(
         return said(plan, met(members));
     }
     if wanted.mode == Mode::ReportOnly {
-        let message = "the contact is bound to other members than the spec names; see \
-                       `status.drift`, and `reconcilePolicy: ReportOnly` forbids to write";
+        let message = format!(
+            "the contact is bound to other members than the spec names; see `status.drift`, and {} \
+             forbids to write",
+            forbidding(input)
+        );
         return with_drift(said(plan, Finding::unmet(Reason::Drifted, message)), members, contact);
     }
     if contact.name != wanted.name {

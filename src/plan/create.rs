@@ -13,8 +13,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, adopt, get, plan, rest, step_on,
-    verify,
+    AddFate, Connection, Holder, Input, Plan, Step, Urgency, View, adopt, forbidding, get, plan,
+    rest, step_on, verify,
 };
 use crate::domain::call::{Call, NewContact, Target};
 use crate::domain::contact::{
@@ -258,7 +258,10 @@ fn name_taken(view: &View<'_>) -> Option<Finding> {
 fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
     let finding = Finding::unmet(
         Reason::Drifted,
-        "the contact is not in the directory, and `reconcilePolicy: ReportOnly` forbids to create it",
+        format!(
+            "the contact is not in the directory, and {} forbids to create it",
+            forbidding(input)
+        ),
     );
     let absent = Difference {
         field: Field::Name,

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Input, Plan, Step, Urgency, View, create, get, rest, step_on};
+use super::{Definition, Input, Plan, Step, Urgency, View, create, get, rest, step_on};
 use crate::domain::call::{Call, DeletionBlocker, DeletionState};
 use crate::domain::contact::{ContactStatus, Recorded};
 use crate::domain::snapshot::{Deletion, Entry};
@@ -55,7 +55,13 @@ pub(super) fn remove(
     let id = &entry.contact.id;
     let delete = || {
         let call = Call::DeleteMessageContact { id: id.clone(), retain_in_members };
-        step_on(input, deleting(), Step::Call(call, Urgency::Change))
+        let step = || step_on(input, deleting(), Step::Call(call.clone(), Urgency::Change));
+        match input.definition {
+            Definition::Unasked | Definition::Stands { .. } | Definition::BeingDeleted => step(),
+            Definition::Unreadable { at } => {
+                after(input, at, DEFINITION_PAUSE, now, definition_unreadable(), step)
+            }
+        }
     };
     let poll = || {
         let call = Call::GetMessageContactDeletionStatus(id.clone());
@@ -95,6 +101,26 @@ const POLL_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(60);
 const RETRY_PAUSE_MIN: SignedDuration = SignedDuration::from_secs(30);
 const RETRY_PAUSE_MAX: SignedDuration = SignedDuration::from_mins(10);
 
+/// The deletion waits for something. If somebody takes the operator out meanwhile, that may never
+/// come, and the object must go all the same.
+pub(super) fn meanwhile(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
+    let asked_at = match input.definition {
+        Definition::Unasked | Definition::BeingDeleted => None,
+        Definition::Stands { at } | Definition::Unreadable { at } => Some(at),
+    };
+    let due = asked_at.map(|at| at.saturating_add(DEFINITION_PAUSE).unwrap_or(Timestamp::MAX));
+    match due {
+        Some(due) if now < due => {
+            let recheck_at = plan.recheck_at.map_or(due, |at| at.min(due));
+            Plan { recheck_at: Some(recheck_at), ..plan }
+        }
+        Some(_) | None => Plan { step: Some(Step::AskDefinition), ..plan },
+    }
+}
+
+/// Pause until the definition of our kind is asked for again.
+const DEFINITION_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+
 fn after(
     input: &Input<'_>,
     last: Timestamp,
@@ -107,8 +133,18 @@ fn after(
     if now >= due { step() } else { Plan { recheck_at: Some(due), ..rest(input, finding) } }
 }
 
-fn deleting() -> Finding {
+pub(super) fn deleting() -> Finding {
     Finding::unmet(Reason::Deleting, "the contact is being deleted in the cloud")
+}
+
+fn definition_unreadable() -> Finding {
+    Finding::unmet(
+        Reason::DeletionFailed,
+        "the operator may not read the definition of its own kind, and deletes nothing in the cloud \
+         without having looked whether the definition itself is being deleted; grant its service \
+         account `get` on the CustomResourceDefinition messagecontacts.message-contacts.dev, or set \
+         `deletionPolicy: Retain`",
+    )
 }
 
 fn failed(blockers: &[DeletionBlocker]) -> Finding {

@@ -33,9 +33,10 @@ use jiff::Timestamp;
 
 use crate::domain::call::Call;
 use crate::domain::contact::{
-    ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, ReadyWhen,
-    Recorded, Removal, Uid,
+    ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, Mode,
+    ReadyWhen, Recorded, Removal, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Entry, Lists, Sight};
 use crate::domain::verdict::{Finding, Reason, Verdict};
@@ -60,6 +61,10 @@ pub struct Input<'a> {
     pub finalizer: bool,
     /// What is wanted.
     pub desired: Desired<'a>,
+    /// The most that the directory allows, whatever is wanted.
+    pub management: Management,
+    /// Whether the definition of our kind stands.
+    pub definition: Definition,
     /// What our status says.
     pub recorded: &'a Recorded,
     /// What is known of the directory.
@@ -88,6 +93,28 @@ pub enum Desired<'a> {
     },
     /// Nothing may be done: the spec is not valid, not admitted, or suspended.
     Blocked(Finding),
+}
+
+/// Whether the definition of our kind stands, as far as the apiserver told. It is asked right
+/// before each deletion in the cloud, and now and then while a deletion waits for anything else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Definition {
+    /// It was not asked for yet.
+    #[default]
+    Unasked,
+    /// It stands.
+    Stands {
+        /// When that was told.
+        at: Timestamp,
+    },
+    /// It is being deleted: somebody takes the operator out, and the contacts in the cloud MUST
+    /// stay.
+    BeingDeleted,
+    /// The operator may not read it.
+    Unreadable {
+        /// When it was refused.
+        at: Timestamp,
+    },
 }
 
 /// What is known of the directory.
@@ -207,6 +234,8 @@ pub enum Step {
     Call(Call, Urgency),
     /// List the whole directory again.
     Relist,
+    /// Ask whether the definition of our kind stands.
+    AskDefinition,
 }
 
 /// Who goes first when several objects have something to do.
@@ -220,9 +249,31 @@ pub enum Urgency {
     Repair,
 }
 
-/// Names every situation a contact can be in. Details live in the function of that name.
+/// Decides within what the directory allows.
 #[must_use]
 pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let reports_only;
+    let desired = match (&input.desired, input.management) {
+        (desired, Management::Full)
+        | (desired @ Desired::Blocked(_), _)
+        | (desired @ Desired::Present(_), Management::NoDelete) => desired.clone(),
+        (Desired::Present(wanted), Management::ReportOnly) => {
+            reports_only = DesiredContact { mode: Mode::ReportOnly, ..(*wanted).clone() };
+            Desired::Present(&reports_only)
+        }
+        (Desired::Absent { removal: _, since }, Management::NoDelete | Management::ReportOnly) => {
+            Desired::Absent { removal: Removal::Retain, since: *since }
+        }
+    };
+    let plan = decide(&Input { desired, ..input.clone() }, now);
+    match (&input.desired, &plan.step) {
+        (Desired::Absent { .. }, None) if input.finalizer => delete::meanwhile(input, plan, now),
+        (Desired::Absent { .. } | Desired::Present(_) | Desired::Blocked(_), _) => plan,
+    }
+}
+
+/// Names every situation a contact can be in. Details live in the function of that name.
+fn decide(input: &Input<'_>, now: Timestamp) -> Plan {
     let seen = verify::seen(input, now);
     let input = &Input { recorded: seen.as_ref().unwrap_or(input.recorded), ..input.clone() };
     let plan = match (&input.desired, &input.connection) {
@@ -230,6 +281,9 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             rest(input, finding.clone())
         }
         (Desired::Absent { removal: Removal::Retain, .. }, _) => delete::release(input),
+        (Desired::Absent { .. }, _) if input.definition == Definition::BeingDeleted => {
+            delete::release(input)
+        }
         (Desired::Absent { .. }, _) if !input.finalizer => delete::release(input),
         (Desired::Absent { .. }, _) if holds_nothing(input.recorded) => delete::release(input),
         (Desired::Absent { .. }, Connection::Closed(finding)) => delete::wait(input, finding),
@@ -255,7 +309,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 delete::remove(input, entry, *retain_in_members, *since, now)
             }
             (None, Some(Sight::Unlisted)) => look(input, view),
-            (None, Some(Sight::Gone) | None) => delete::release(input),
+            // "Not found" is also what a contact gets that was never there.
+            (None, Some(Sight::Gone { confirmed: false })) => {
+                step_on(input, delete::deleting(), Step::Relist)
+            }
+            (None, Some(Sight::Gone { confirmed: true }) | None) => delete::release(input),
         },
         (Desired::Present(wanted), Connection::Open(view)) => {
             match (&input.recorded.creation, &view.own) {
@@ -274,7 +332,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                     verify::beside(input, wanted, view, entry, bound, now)
                 }
                 (None, Some(Sight::Unlisted)) => look(input, view),
-                (None, Some(Sight::Gone)) => create::again(input, view, now),
+                (None, Some(Sight::Gone { .. })) => create::again(input, view, now),
             }
         }
     };
@@ -320,21 +378,38 @@ pub fn name_in_question<'a>(
 const BEING_DELETED: &str = "the contact is being deleted in the cloud by somebody else; it is \
                              created again once it is gone";
 
-fn holds_nothing(recorded: &Recorded) -> bool {
+/// Whether a status holds no contact and has no intent open.
+#[must_use]
+pub fn holds_nothing(recorded: &Recorded) -> bool {
     recorded.contact_id.is_none() && recorded.creation.is_none()
 }
 
-fn elsewhere(recorded: &Recorded, view: &View<'_>) -> bool {
-    recorded.directory_id.as_ref().is_some_and(|id| id != view.directory_id)
-        && !holds_nothing(recorded)
+/// Whether a status holds a contact, or has an intent open, in another directory than this one.
+#[must_use]
+pub fn lives_elsewhere(recorded: &Recorded, directory: &DirectoryId) -> bool {
+    recorded.directory_id.as_ref().is_some_and(|id| id != directory) && !holds_nothing(recorded)
 }
 
-fn wrong_directory() -> Finding {
+fn elsewhere(recorded: &Recorded, view: &View<'_>) -> bool {
+    lives_elsewhere(recorded, view.directory_id)
+}
+
+/// What is said of such an object.
+#[must_use]
+pub fn wrong_directory() -> Finding {
     Finding::unmet(
         Reason::WrongDirectory,
         "the status of this object points to a contact of another resource directory than the one \
          that is connected; nothing is written",
     )
+}
+
+/// What forbids to write for a contact that is only reported on.
+fn forbidding(input: &Input<'_>) -> &'static str {
+    match input.management {
+        Management::ReportOnly => "`management: ReportOnly` of the ResourceDirectory",
+        Management::Full | Management::NoDelete => "`reconcilePolicy: ReportOnly`",
+    }
 }
 
 /// Nothing to do, for the reason given.

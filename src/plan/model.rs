@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setbacks, Step, View,
-    name_in_question, plan, record_after,
+    AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setbacks,
+    Step, View, name_in_question, plan, record_after,
 };
 use crate::domain::call::{
     Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass, Page,
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Adoption, ContactId, ContactName, ContactStatus, DesiredContact, DirectoryId, MemberId,
     MessageType, Mode, ObservedContact, ReadyWhen, Recorded, Removal, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::domain::verdict::{Reason, Status};
@@ -156,6 +157,8 @@ enum Event {
         object: usize,
         retain: bool,
     },
+    /// The directory allows so much from now on.
+    Manage(Management),
     StrangerAdds {
         name: usize,
         alike: bool,
@@ -219,6 +222,13 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => apply,
         2 => (0..OBJECTS, prop::bool::weighted(0.2))
             .prop_map(|(object, retain)| Event::Delete { object, retain }),
+        1 => prop::sample::select(vec![
+            Management::Full,
+            Management::Full,
+            Management::NoDelete,
+            Management::ReportOnly,
+        ])
+        .prop_map(Event::Manage),
         2 => (0..NAMES.len(), any::<bool>())
             .prop_map(|(name, alike)| Event::StrangerAdds { name, alike }),
         1 => (0..8_usize).prop_map(Event::StrangerDeletes),
@@ -615,6 +625,7 @@ struct Memory {
     in_hand: Option<Recorded>,
     add: Option<AddFate>,
     setbacks: Setbacks,
+    definition: Definition,
     attempts: Attempts,
     recheck_at: Option<Timestamp>,
     dirty: bool,
@@ -639,6 +650,7 @@ struct World {
     /// Calls for objects, lists included that an object asked for.
     calls: u32,
     directory: DirectoryId,
+    management: Management,
     key: HashKey,
 }
 
@@ -677,6 +689,7 @@ impl World {
             crash_at_status: None,
             calls: 0,
             directory: DirectoryId::from("rd-direct"),
+            management: Management::Full,
             key: HashKey::new([1; HashKey::BYTES]),
         };
         world.crash();
@@ -777,7 +790,9 @@ impl World {
                     (Some(_), None) => true,
                     (None, Some(_)) => false,
                     (None, None) => {
-                        let may_act = other.deleting.is_none() && other.spec.mode == Mode::Enforce;
+                        let may_act = other.deleting.is_none()
+                            && other.spec.mode == Mode::Enforce
+                            && self.management != Management::ReportOnly;
                         first && may_act && other.stored.contact_id.is_none()
                     }
                 }
@@ -816,6 +831,8 @@ impl World {
             settled_generation: object.settled_generation,
             finalizer: object.finalizer,
             desired: object.desired(),
+            management: self.management,
+            definition: memory.definition,
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
@@ -904,6 +921,10 @@ impl World {
                 }
             }
             Some(Step::ReleaseFinalizer) => self.release(index),
+            Some(Step::AskDefinition) => {
+                self.memory[index].in_hand = Some(record);
+                self.memory[index].definition = Definition::Stands { at: self.now };
+            }
             Some(Step::Relist) => {
                 self.calls += 1;
                 self.memory[index].in_hand = Some(record);
@@ -928,9 +949,9 @@ impl World {
 
     fn release(&mut self, index: usize) {
         self.memory[index] = Memory::default();
-        if let Some(object) = self.objects[index].take()
-            && let Some((_, Removal::Retain)) = object.deleting
-        {
+        let Some(object) = self.objects[index].take() else { return };
+        let retained = matches!(object.deleting, Some((_, Removal::Retain)));
+        if retained || self.management != Management::Full {
             self.let_go.insert(object.uid);
         }
         self.wake_all();
@@ -1060,8 +1081,14 @@ impl World {
         Ok(())
     }
 
-    /// No write touches a contact that the object does not hold.
+    /// No write touches a contact that the object does not hold, or is more than may be done.
     fn check_call(&self, index: usize, call: &Call) -> Checked {
+        let allowed = match self.management {
+            Management::Full => true,
+            Management::NoDelete => !matches!(call, Call::DeleteMessageContact { .. }),
+            Management::ReportOnly => call.action().is_read(),
+        };
+        prop_assert!(allowed, "{} under {:?}", call.action(), self.management);
         let (Some(object), Some(id)) = (&self.objects[index], call.contact_id()) else {
             return Ok(());
         };
@@ -1126,6 +1153,10 @@ impl World {
                 self.apply(*object, spec);
             }
             Event::Delete { object, retain } => self.delete(*object, *retain),
+            Event::Manage(management) => {
+                self.management = *management;
+                self.wake_all();
+            }
             Event::StrangerAdds { name, alike } => {
                 if !self.cloud.taken(NAMES[*name], None) && !self.cloud.is_late(NAMES[*name]) {
                     let email = if *alike { EMAILS[0] } else { "stranger@example.com" };
@@ -1252,6 +1283,10 @@ impl World {
     fn quiet(&mut self, time: SignedDuration) -> Checked {
         self.fault = None;
         self.crash_at_status = None;
+        if self.management != Management::Full {
+            self.management = Management::Full;
+            self.wake_all();
+        }
         let end = self.now + time;
         let mut next_poll = self.now;
         let mut passes = 0;

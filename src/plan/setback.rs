@@ -168,7 +168,9 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
         }
         Some(Step::Call(call, _)) => call,
         Some(Step::Relist) => &Call::ListMessageContacts { page: 1 },
-        Some(Step::TakeFinalizer | Step::ReleaseFinalizer) | None => return plan,
+        Some(Step::TakeFinalizer | Step::ReleaseFinalizer | Step::AskDefinition) | None => {
+            return plan;
+        }
     };
     let setback = input.setbacks.of(call.action());
     let setback = setback.filter(|setback| setback.generation == input.generation);

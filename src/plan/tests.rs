@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{
-    AddFate, Attempts, Connection, Desired, Holder, Input, Namesake, Plan, Setback, Setbacks, Step,
-    Unsent, View, name_in_question, plan, record_after, try_once_more,
+    AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setback,
+    Setbacks, Step, Unsent, View, name_in_question, plan, record_after, try_once_more,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -25,6 +25,7 @@ use crate::domain::contact::{
     Difference, DirectoryId, Field, LastError, LastWrite, MemberId, MessageType, Mode,
     ObservedContact, ReadyWhen, Recorded, Removal, Revert, Title, Uid,
 };
+use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Deletion, Entry, Lists, Pending, Sight};
 use crate::domain::verdict::{Finding, Reason};
@@ -107,6 +108,8 @@ enum Want {
 #[derive(Debug, Clone)]
 struct Situation {
     want: Want,
+    management: Management,
+    definition: Definition,
     recorded: Recorded,
     finalizer: bool,
     generation: i64,
@@ -129,6 +132,9 @@ struct Situation {
 fn fresh() -> Situation {
     Situation {
         want: Want::Present(wanted()),
+        management: Management::Full,
+        // Asked for so late that no story lives to ask again.
+        definition: Definition::Stands { at: at(100_000) },
         recorded: Recorded::default(),
         finalizer: true,
         generation: 3,
@@ -237,6 +243,8 @@ fn failed(action: Action, class: FailureClass, code: &str) -> Setback {
 fn planned(situation: &Situation) -> Plan {
     let Situation {
         want,
+        management,
+        definition,
         recorded,
         finalizer,
         generation,
@@ -279,6 +287,8 @@ fn planned(situation: &Situation) -> Plan {
             Want::Absent(removal) => Desired::Absent { removal: *removal, since: at(900) },
             Want::Blocked(finding) => Desired::Blocked(finding.clone()),
         },
+        management: *management,
+        definition: *definition,
         recorded,
         connection,
         setbacks: &setback.clone().map(Setbacks::from).unwrap_or_default(),
@@ -305,7 +315,12 @@ fn shown(situation: &Situation) -> String {
         Some(Step::Call(call, urgency)) => {
             let _ = write!(text, "\n{urgency:?}: {}", shown_call(call));
         }
-        Some(step @ (Step::TakeFinalizer | Step::ReleaseFinalizer | Step::Relist)) => {
+        Some(
+            step @ (Step::TakeFinalizer
+            | Step::ReleaseFinalizer
+            | Step::Relist
+            | Step::AskDefinition),
+        ) => {
             let _ = write!(text, "\n{step:?}");
         }
     }
@@ -619,7 +634,7 @@ fn a_contact_that_a_rival_has_just_created_is_claimed() {
 
 #[test]
 fn a_contact_that_is_gone_is_created_again() {
-    let own = Some(Sight::Gone);
+    let own = Some(Sight::Gone { confirmed: true });
     check(
         Situation { own, ..holding(observed()) },
         expect![[r#"
@@ -637,9 +652,16 @@ fn a_contact_that_is_gone_is_created_again() {
 fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
     let namesakes = vec![namesake("c-stranger", SPEC_NAME, Holder::Nobody)];
     check(
-        with_spec(Situation { own: Some(Sight::Gone), namesakes, ..holding(observed()) }, |spec| {
-            spec.adoption = Adoption::Never;
-        }),
+        with_spec(
+            Situation {
+                own: Some(Sight::Gone { confirmed: true }),
+                namesakes,
+                ..holding(observed())
+            },
+            |spec| {
+                spec.adoption = Adoption::Never;
+            },
+        ),
         expect![[r#"
             NameTaken=False, stalled
             contact: None
@@ -652,7 +674,7 @@ fn a_gone_contact_is_forgotten_when_a_stranger_has_its_name() {
 fn a_gone_contact_is_forgotten_while_the_next_add_waits() {
     let setback = Some(failed(Action::AddMessageContact, FailureClass::Quota, "LimitExceeded.C"));
     check(
-        Situation { own: Some(Sight::Gone), setback, ..holding(observed()) },
+        Situation { own: Some(Sight::Gone { confirmed: true }), setback, ..holding(observed()) },
         expect![[r#"
             QuotaExceeded=False
             contact: None
@@ -981,7 +1003,7 @@ fn an_intent_that_made_nothing_gives_way_to_taking_over() {
 #[test]
 fn a_contact_of_the_wanted_name_is_taken_over_in_place_of_one_that_is_gone() {
     let namesakes = alike().namesakes;
-    let own = Some(Sight::Gone);
+    let own = Some(Sight::Gone { confirmed: true });
     check(
         Situation { own, namesakes, ..holding(observed()) },
         expect![[r#"
@@ -1151,7 +1173,12 @@ fn two_contacts_of_the_name_are_ambiguous() {
     let two = ["c-one", "c-two"].map(|id| namesake(id, SPEC_NAME, Holder::Nobody));
     let situation = Situation { namesakes: two.into(), ..intending(unanswered(900)) };
     check(situation.clone(), expect!["Ambiguous=False, stalled"]);
-    check(Situation { want: Want::Absent(DELETE), ..situation }, expect!["DeletionFailed=False"]);
+    check(
+        Situation { want: Want::Absent(DELETE), ..situation },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
 }
 
 #[test]
@@ -2802,7 +2829,7 @@ fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
         Updating=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
-    let own = Some(Sight::Gone);
+    let own = Some(Sight::Gone { confirmed: true });
     check(
         Situation { own, ..deleting(observed(), None) },
         expect![[r#"
@@ -2928,12 +2955,176 @@ fn a_deletion_without_a_word_is_judged_by_the_contact() {
 }
 
 #[test]
+fn not_found_is_believed_once_a_list_says_so_too() {
+    let own = Some(Sight::Gone { confirmed: false });
+    check(
+        Situation { own, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        Relist"#]],
+    );
+}
+
+#[test]
+fn while_the_definition_is_being_deleted_the_contact_stays() {
+    let definition = Definition::BeingDeleted;
+    check(
+        Situation { definition, ..deleting(observed(), None) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    check(
+        Situation { want: Want::Absent(DELETE), definition, ..intending(unanswered(900)) },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    // Nothing but a deletion depends on it.
+    check(
+        Situation { definition, ..holding(observed()) },
+        expect![[r#"
+        InSync=True
+        mismatches: Some(0)"#]],
+    );
+}
+
+#[test]
+fn while_the_definition_cannot_be_read_nothing_is_deleted_and_it_is_asked_again() {
+    let definition = Definition::Unreadable { at: at(990) };
+    let situation = Situation { definition, ..deleting(observed(), None) };
+    check(
+        situation.clone(),
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 1050"#]],
+    );
+    let message = planned(&situation).verdict.synced.message;
+    assert!(message.contains("CustomResourceDefinition") && message.contains("Retain"));
+    check(
+        Situation { now: at(1050), ..situation },
+        expect![[r#"
+        Deleting=False
+        Change: DeleteMessageContact c-ownownownownowno retain=false"#]],
+    );
+    // One that runs already is followed.
+    let runs = deleting(observed(), Some(DeletionState::Deleting));
+    check(
+        Situation { now: at(1034), definition, ..runs },
+        expect![[r#"
+        Deleting=False
+        Change: GetMessageContactDeletionStatus c-ownownownownowno"#]],
+    );
+}
+
+#[test]
+fn a_deletion_that_waits_asks_now_and_then_whether_the_definition_stands() {
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    let definition = Definition::Unasked;
+    let waiting = Situation { definition, closed, ..deleting(observed(), None) };
+    check(
+        waiting.clone(),
+        expect![[r#"
+        DeletionFailed=False
+        AskDefinition"#]],
+    );
+    let stands = Definition::Stands { at: at(1000) };
+    check(
+        Situation { definition: stands, now: at(1059), ..waiting.clone() },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 1060"#]],
+    );
+    check(
+        Situation { definition: stands, now: at(1060), ..waiting.clone() },
+        expect![[r#"
+        DeletionFailed=False
+        AskDefinition"#]],
+    );
+    check(
+        Situation { definition: Definition::BeingDeleted, ..waiting },
+        expect![[r#"
+        Deleting=False
+        ReleaseFinalizer"#]],
+    );
+    // One that goes on asks before the call, and one that is not held asks nothing.
+    let goes_on = Situation { definition, ..deleting(observed(), None) };
+    assert!(matches!(planned(&goes_on).step, Some(Step::Call(..))));
+    let free = Situation { finalizer: false, ..goes_on };
+    assert_eq!(planned(&free).step, None);
+    // Nobody who is not being deleted asks.
+    let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
+    assert_eq!(planned(&Situation { definition, closed, ..holding(observed()) }).step, None);
+}
+
+#[test]
+fn a_directory_that_only_reports_lets_nothing_be_written() {
+    let management = Management::ReportOnly;
+    let differs = ObservedContact { title: "CEO".to_owned(), ..observed() };
+    let situation = Situation { management, ..holding(differs.clone()) };
+    let drifted = planned(&situation);
+    assert_eq!(drifted.step, None);
+    assert_eq!(drifted.verdict.synced.reason, Reason::Drifted);
+    assert_eq!(drifted.drift.len(), 1);
+    let told = "`management: ReportOnly` of the ResourceDirectory";
+    assert!(drifted.verdict.synced.message.contains(told), "{drifted:?}");
+    let absent = planned(&Situation { management, ..fresh() });
+    assert_eq!((absent.step, absent.verdict.synced.reason), (None, Reason::Drifted));
+    assert!(absent.verdict.synced.message.contains(told));
+    // Not even the finalizer is put on.
+    let unheld = planned(&Situation { finalizer: false, ..situation });
+    assert_eq!(unheld.step, None);
+    // The object's own policy is named where the directory forbids nothing.
+    let own = Want::Present(DesiredContact { mode: Mode::ReportOnly, ..wanted() });
+    let own = planned(&Situation { want: own, ..holding(differs) });
+    assert!(own.verdict.synced.message.contains("`reconcilePolicy: ReportOnly`"), "{own:?}");
+}
+
+#[test]
+fn a_directory_may_forbid_to_delete() {
+    for management in [Management::NoDelete, Management::ReportOnly] {
+        for situation in [
+            deleting(observed(), None),
+            deleting(observed(), Some(DeletionState::Deleting)),
+            Situation { want: Want::Absent(DELETE), ..intending(unanswered(900)) },
+        ] {
+            // Also while nothing is known of it.
+            let closed = Some(Finding::unmet(Reason::DirectoryNotReady, "is suspended"));
+            for closed in [None, closed] {
+                let plan = planned(&Situation { management, closed, ..situation.clone() });
+                assert_eq!(plan.step, Some(Step::ReleaseFinalizer), "{management:?} {plan:?}");
+            }
+        }
+    }
+    // Everything else is done.
+    let differs = ObservedContact { title: "CEO".to_owned(), ..observed() };
+    let management = Management::NoDelete;
+    check(
+        Situation { management, ..holding(differs) },
+        expect![[r#"
+            Updating=False
+            Repair: UpdateMessageContact c-ownownownownowno title=TechnicalDirector
+            mismatches: Some(1)"#]],
+    );
+}
+
+#[test]
 fn a_contact_cannot_be_deleted_in_a_directory_that_is_closed_or_another_one() {
     let closed = Some(Finding::unmet(Reason::DirectoryNotFound, "no such directory"));
-    check(Situation { closed, ..deleting(observed(), None) }, expect!["DeletionFailed=False"]);
+    check(
+        Situation { closed, ..deleting(observed(), None) },
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
     let mut situation = deleting(observed(), None);
     situation.recorded.directory_id = Some("rd-elsewh".into());
-    check(situation, expect!["DeletionFailed=False"]);
+    check(
+        situation,
+        expect![[r#"
+        DeletionFailed=False
+        recheck: 100060"#]],
+    );
 }
 
 #[test]

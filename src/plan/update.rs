@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Input, Plan, Step, View, create, look, rest, reverts, step_on, updating, urgency, verify,
+    Input, Plan, Step, View, create, forbidding, look, rest, reverts, step_on, updating, urgency,
+    verify,
 };
 use crate::domain::call::{Action, Call, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{
@@ -55,7 +56,7 @@ pub(super) fn converge(
     }
     let drift = differences(wanted, contact, &changes);
     if wanted.mode == Mode::ReportOnly && changes != Changes::default() {
-        return Plan { drift, ..rest(input, drifted()) };
+        return Plan { drift, ..rest(input, drifted(input)) };
     }
     if wanted.mode == Mode::Enforce
         && let Some(dropped) = values_to_drop(input, wanted, entry, &changes)
@@ -192,7 +193,8 @@ fn values_to_drop(
     if refused {
         return None;
     }
-    let hash = write_hash(input, wanted, &entry.contact, changes);
+    let next = what_may_be_refused_last(changes.clone());
+    let hash = write_hash(input, wanted, &entry.contact, &next);
     let written_in_vain = writes_of(input, &hash) > 0;
     let is_in_force = |value: &Target, differs: bool| {
         !differs || written_in_vain || verify::was_verified(input, value)
@@ -335,11 +337,13 @@ fn differences(
     list
 }
 
-fn drifted() -> Finding {
+fn drifted(input: &Input<'_>) -> Finding {
     Finding::unmet(
         Reason::Drifted,
-        "the directory differs in the fields of `status.drift`, and `reconcilePolicy: ReportOnly` \
-         forbids to write",
+        format!(
+            "the directory differs in the fields of `status.drift`, and {} forbids to write",
+            forbidding(input)
+        ),
     )
 }
 

@@ -544,7 +544,7 @@ pub(super) fn outlook(input: &Input<'_>, now: Timestamp) -> Outlook {
     };
     let entry = match &view.own {
         Some(Sight::Known(entry)) => Some(entry),
-        Some(Sight::Unlisted | Sight::Gone) | None => None,
+        Some(Sight::Unlisted | Sight::Gone { .. }) | None => None,
     };
     let contact = entry.map(|entry| entry.contact.as_ref());
     let record = &input.recorded.verification;

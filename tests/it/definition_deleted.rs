@@ -7,8 +7,11 @@ use serde_json::json;
 
 use crate::stand::{self, PATIENCE, Stand};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
+const CONTACTS: &str = "messagecontacts.message-contacts.dev";
+const DIRECTORIES: &str = "resourcedirectories.message-contacts.dev";
+
+/// A story on a cluster of its own, whose definitions it may delete.
+async fn own_stand() -> (Stand, tokio::task::JoinHandle<()>) {
     let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
     let own: &'static cluster::Cluster = Box::leak(Box::new(own));
     stand::prepare(own).await;
@@ -17,11 +20,17 @@ async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
     stand.apply_directory(json!({})).await;
     stand.apply("keeper", "Bleibt", json!({})).await;
     stand.becomes("keeper", "Ready", "InSync").await;
+    (stand, operator)
+}
 
-    let definitions: Api<CustomResourceDefinition> = Api::all(own.client());
-    let name = "messagecontacts.message-contacts.dev";
+async fn delete(stand: &Stand, name: &str) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(stand.client.clone());
     definitions.delete(name, &DeleteParams::default()).await.unwrap();
-    cluster::wait_for(PATIENCE, "the definition is gone", || async {
+}
+
+async fn is_gone(stand: &Stand, name: &str) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(stand.client.clone());
+    cluster::wait_for(PATIENCE, &format!("the definition {name} is gone"), || async {
         match definitions.get_opt(name).await {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err("it is still there".to_owned()),
@@ -30,7 +39,40 @@ async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
     })
     .await
     .unwrap();
+}
+
+fn nothing_was_deleted(stand: &Stand) {
     assert!(stand.simulator.state().named("Bleibt").is_some());
     assert_eq!(stand.simulator.counts().of("DeleteMessageContact"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
+    let (stand, operator) = own_stand().await;
+    delete(&stand, CONTACTS).await;
+    is_gone(&stand, CONTACTS).await;
+    nothing_was_deleted(&stand);
+    operator.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_definitions_can_be_deleted_at_once_and_one_after_the_other() {
+    let (stand, operator) = own_stand().await;
+    delete(&stand, DIRECTORIES).await;
+    delete(&stand, CONTACTS).await;
+    is_gone(&stand, DIRECTORIES).await;
+    is_gone(&stand, CONTACTS).await;
+    nothing_was_deleted(&stand);
+    operator.abort();
+
+    // A directory that waits for its contacts does not hold its own definition up.
+    let (stand, operator) = own_stand().await;
+    delete(&stand, DIRECTORIES).await;
+    is_gone(&stand, DIRECTORIES).await;
+    let left = stand.becomes("keeper", "Synced", "DirectoryNotFound").await;
+    assert!(left.metadata.deletion_timestamp.is_none());
+    delete(&stand, CONTACTS).await;
+    is_gone(&stand, CONTACTS).await;
+    nothing_was_deleted(&stand);
     operator.abort();
 }

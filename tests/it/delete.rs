@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use directory_simulator::{ContactChange, DeletionPlan, FailReason, Options};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, apply, assert_stalled, message_of};
 
-const ACCOUNT: &str = "2000000000000001";
+pub const ACCOUNT: &str = "2000000000000001";
 
 /// A contact in sync, its neighbour of a similar name, and the contact's id.
-async fn two(stand: &Stand, object: &str, name: &str, fields: Value) -> String {
+pub async fn two(stand: &Stand, object: &str, name: &str, fields: Value) -> String {
     stand.apply(object, name, fields).await;
     stand.apply("neighbour", &format!("{name}a"), json!({})).await;
     stand.becomes("neighbour", "Ready", "InSync").await;
@@ -20,12 +20,12 @@ async fn two(stand: &Stand, object: &str, name: &str, fields: Value) -> String {
 }
 
 /// Binds a contact to an account: its deletion then runs in the background.
-fn bind(stand: &Stand, id: &str) {
+pub fn bind(stand: &Stand, id: &str) {
     let members = Some(vec![ACCOUNT.to_owned()]);
     assert!(stand.simulator.change_contact(id, ContactChange { members, ..Default::default() }));
 }
 
-fn names(stand: &Stand) -> Vec<String> {
+pub fn names(stand: &Stand) -> Vec<String> {
     let state = stand.simulator.state();
     let mut names: Vec<_> = state.contacts.iter().map(|contact| contact.name.clone()).collect();
     names.sort();
@@ -33,13 +33,13 @@ fn names(stand: &Stand) -> Vec<String> {
 }
 
 /// What every deletion so far said about the members.
-fn retained(stand: &Stand) -> Vec<Value> {
+pub fn retained(stand: &Stand) -> Vec<Value> {
     let calls = stand.simulator.calls();
     let deletions = calls.iter().filter(|call| call.action == "DeleteMessageContact");
     deletions.map(|call| call.parameters["RetainContactInMembers"].clone()).collect()
 }
 
-async fn set(stand: &Stand, object: &str, spec: Value) {
+pub async fn set(stand: &Stand, object: &str, spec: Value) {
     let patch = json!({ "spec": spec });
     let parameters = PatchParams::default();
     stand.contacts().patch(object, &parameters, &Patch::Merge(&patch)).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_contact_that_went_unnoticed_is_no_obstacle() {
 async fn without_its_directory_a_contact_waits_or_is_let_go() {
     let stand = Stand::new().await;
     two(&stand, "orphan", "Dongzhuo", json!({})).await;
-    stand.directories().delete(&stand.directory, &DeleteParams::default()).await.unwrap();
+    stand.tear_out_directory().await;
     stand.becomes("orphan", "Synced", "DirectoryNotFound").await;
     stand.delete("orphan").await;
     let object = stand.becomes("orphan", "Synced", "DeletionFailed").await;

@@ -98,6 +98,59 @@ fn every_reason_explains_itself_in_whole_sentences() {
     }
 }
 
+/// A row of the page about being stuck: what is seen, and the stories that live through it.
+fn ways_out() -> Vec<(String, Vec<String>)> {
+    let page = fs::read_to_string(root().join("docs/stuck.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| ")).map(|line| {
+        line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+    });
+    let rows = rows.filter(|cells| cells[0] != "you see" && !cells[0].starts_with("---"));
+    rows.map(|cells| {
+        let [seen, why, what_to_do, stories] = cells.as_slice() else { panic!("{cells:?}") };
+        assert!(!why.is_empty() && !what_to_do.is_empty(), "{seen}: a cell is empty");
+        let stories = stories.split(", ").map(|story| story.trim_matches('`').to_owned());
+        (seen.clone(), stories.collect())
+    })
+    .collect()
+}
+
+#[test]
+fn each_way_out_of_being_stuck_has_a_story() {
+    let mut missing = Vec::new();
+    let rows = ways_out();
+    assert!(rows.len() > 40, "{}", rows.len());
+    for (seen, stories) in rows {
+        for story in stories {
+            let (file, name) = story.split_once("::").unwrap_or((&story, ""));
+            let path = root().join("tests/it").join(file).with_extension("rs");
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let is_test = |text: &str| {
+                text.split("#[tokio::test").skip(1).any(|test| {
+                    let head = test.split_once("async fn ").map_or("", |(_, head)| head);
+                    head.split('(').next() == Some(name)
+                })
+            };
+            if !is_test(&text) {
+                missing.push(format!("{seen}: {story}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such story: {missing:#?}");
+}
+
+#[test]
+fn each_reason_that_stalls_has_a_way_out() {
+    let seen: Vec<_> = ways_out().into_iter().map(|(seen, _)| seen).collect();
+    let used = used_reasons();
+    let stalls = Reason::ALL
+        .iter()
+        .filter(|reason| reason.stalls() && used.contains(&reason.as_str().to_owned()));
+    let missing: Vec<_> = stalls
+        .filter(|reason| seen.iter().all(|seen| !seen.starts_with(&format!("`{reason}`"))))
+        .collect();
+    assert!(missing.is_empty(), "docs/stuck.md has no row for {missing:?}");
+}
+
 #[test]
 fn the_manifests_that_people_copy_are_valid() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -128,7 +181,7 @@ fn links_in_documents_lead_to_files() {
     let adr = root().join("docs/adr");
     let records: Vec<PathBuf> =
         fs::read_dir(&adr).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let pages = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"];
+    let pages = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "docs/stuck"];
     let pages = pages.map(|page| root().join(page).with_extension("md"));
     let mut wrong = Vec::new();
     for page in pages.iter().chain(&records) {

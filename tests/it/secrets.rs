@@ -118,7 +118,7 @@ async fn a_contact_says_when_its_keys_are_refused_and_goes_on_with_others() {
 }
 
 /// Lets a user do that with some resources of all namespaces.
-async fn grant(stand: &Stand, user: &str, name: &str, rules: Value) {
+pub async fn grant(stand: &Stand, user: &str, name: &str, rules: Value) {
     let api = |kind: ApiResource| Api::<DynamicObject>::all_with(stand.client.clone(), &kind);
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": { "name": name }, "rules": rules });

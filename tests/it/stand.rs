@@ -241,16 +241,7 @@ impl Stand {
 
     /// Waits until an object is gone.
     pub async fn is_gone(&self, object: &str) {
-        let contacts = self.contacts();
-        cluster::wait_for(PATIENCE, &format!("{object} is gone"), || async {
-            match contacts.get_opt(object).await {
-                Ok(None) => Ok(()),
-                Ok(Some(left)) => Err(seen(&left)),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-        .unwrap();
+        is_gone(&self.contacts(), object).await;
     }
 
     /// Waits for something about the simulator.
@@ -262,6 +253,29 @@ impl Stand {
         })
         .await
         .unwrap()
+    }
+
+    /// Deletes the story's directory as a user; its finalizer may keep it for a while.
+    pub async fn delete_directory(&self) {
+        self.directories().delete(&self.directory, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// The story's directory goes although contacts need it: somebody takes its finalizers off.
+    pub async fn tear_out_directory(&self) {
+        self.delete_directory().await;
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let directories = self.directories();
+        match directories.patch(&self.directory, &PatchParams::default(), &patch).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.directory_is_gone().await;
+    }
+
+    /// Waits until the story's directory is gone.
+    pub async fn directory_is_gone(&self) {
+        is_gone(&self.directories(), &self.directory).await;
     }
 
     /// Deletes an object as a user; its finalizer keeps it for a while.
@@ -306,6 +320,19 @@ impl Drop for Stand {
 pub async fn apply(api: &Api<DynamicObject>, manifest: &Value) -> kube::Result<DynamicObject> {
     let name = manifest["metadata"]["name"].as_str().unwrap();
     api.patch(name, &PatchParams::apply("a-person").force(), &Patch::Apply(manifest)).await
+}
+
+/// Waits until an object is gone.
+pub async fn is_gone(api: &Api<DynamicObject>, object: &str) {
+    cluster::wait_for(PATIENCE, &format!("{object} is gone"), || async {
+        match api.get_opt(object).await {
+            Ok(None) => Ok(()),
+            Ok(Some(left)) => Err(seen(&left)),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until a condition has that reason for the newest generation.

@@ -239,11 +239,17 @@ async fn of_two_objects_for_one_directory_the_second_waits_for_the_first() {
     stand.becomes("first", "Ready", "InSync").await;
     assert_eq!(stand.simulator.counts().of("UpdateMessageContact"), 1);
 
+    // It keeps the directory as long as its contact needs it.
     stand.directories().delete(&first, &DeleteParams::default()).await.unwrap();
+    stand.becomes("first", "Synced", "DirectoryNotReady").await;
+    stand.ask_directory().await;
+    stand.directory_becomes("Ready", "DuplicateDirectory").await;
+    stand.delete("first").await;
+    stand.is_gone("first").await;
     stand.directory_becomes("Ready", "Connected").await;
     stand.becomes("second", "Ready", "InSync").await;
-    stand.becomes("first", "Synced", "DirectoryNotFound").await;
-    assert_eq!(stand.simulator.state().contacts.len(), 2);
+    let left = stand.simulator.state();
+    assert!(left.named("Liangqiu").is_some() && left.contacts.len() == 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,10 @@ pub const APART: &[([&str; 2], &str)] = &[
          wanted address is written over it, and its owner asked once more",
     ),
     (
+        ["A26 expanded", "A29 latin letters only"],
+        "as long as a name is refused, it is not found out what follows from a folder",
+    ),
+    (
         ["A17 mismatch", "A26 expanded"],
         "what follows from a folder is unbound in vain, and while an owner is to confirm not even \
          that can be found out",

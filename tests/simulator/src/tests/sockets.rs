@@ -508,7 +508,7 @@ async fn the_token_service_is_no_call_of_the_directory_and_what_came_in_the_url_
         body: b"OIDCToken=none".to_vec(),
     };
     let (list, refusal) = beside(&it, &list(&it), &exchange).await;
-    assert_eq!((&*list, &*refusal), ("OK", "InvalidParameter.RoleArn"));
+    assert_eq!((&*list, &*refusal), ("OK", "400 InvalidParameter.RoleArn"));
     assert_eq!((it.counts().overlaps, it.counts().in_flight_max), (0, 1));
     let calls = it.calls();
     let of =

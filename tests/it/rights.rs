@@ -1,0 +1,75 @@
+//! The operator with the rights that the README lists, and with one too few.
+
+use directory_simulator::Options;
+use kube::ResourceExt as _;
+use message_contact_operator::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::process::alone;
+use crate::secrets::grant;
+use crate::stand::{self, Stand, message_of};
+
+fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
+    json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
+}
+
+/// What is needed beside the two rights that the story is about.
+fn others() -> Vec<Value> {
+    vec![
+        rule("message-contacts.dev", "messagecontacts", &["list", "watch", "get", "patch"]),
+        rule("message-contacts.dev", "resourcedirectories", &["list", "watch"]),
+        rule("message-contacts.dev", "messagecontacts/status", &["patch"]),
+        rule("message-contacts.dev", "resourcedirectories/status", &["patch"]),
+        rule("", "namespaces", &["list", "watch"]),
+        rule("events.k8s.io", "events", &["create"]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_missing_is_told_and_nothing_goes_wrong_without_it() {
+    let alone = alone().await;
+    let stand = Stand::on(alone.cluster, Options::default()).await;
+    let user = "operator-with-few-rights";
+    grant(&stand, user, user, json!(others())).await;
+    let client = alone.cluster.client_as(user, &[]);
+    let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
+    stand.apply_directory(json!({})).await;
+    // Without `patch` it works, and is held by nothing.
+    let directory = stand.directory_becomes("Ready", "Connected").await;
+    let message = message_of(&directory, "Ready");
+    assert!(message.contains("`patch` on resourcedirectories"), "{message}");
+    assert!(directory.finalizers().is_empty());
+    let id = stand.settled("held", "Mozi", json!({})).await;
+
+    // Without a look at the definition nothing is deleted in the cloud.
+    stand.delete("held").await;
+    let object = stand.becomes("held", "Synced", "DeletionFailed").await;
+    let message = message_of(&object, "Synced");
+    for word in ["`get`", "messagecontacts.message-contacts.dev", "deletionPolicy: Retain"] {
+        assert!(message.contains(word), "{word} in {message}");
+    }
+    assert_eq!(stand.in_cloud(&id).name, "Mozi");
+
+    let definitions = |names: &[&str]| {
+        json!({ "apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"],
+            "resourceNames": names, "verbs": ["get"] })
+    };
+    let names = ["messagecontacts", "resourcedirectories"]
+        .map(|plural| format!("{plural}.message-contacts.dev"));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let rules = json!([
+        definitions(&names),
+        rule("message-contacts.dev", "resourcedirectories", &["patch"]),
+    ]);
+    grant(&stand, user, "operator-with-all-rights", rules).await;
+    stand::request(&stand.contacts(), "held", "granted").await;
+    stand.is_gone("held").await;
+    assert!(stand.simulator.state().contact(&id).is_none());
+    let directory = stand.ask_directory().await;
+    assert_eq!(directory.finalizers(), ["message-contacts.dev/directory"]);
+    assert_eq!(message_of(&directory, "Ready"), "the directory answers");
+    stand.delete_directory().await;
+    stand.directory_is_gone().await;
+    operator.abort();
+    let _ = operator.await;
+}
