@@ -36,8 +36,8 @@ use crate::domain::verification::{
 /// How long after a message the list of waiting values may still lack a value that waits: its
 /// absence is no confirmation before.
 ///
-/// Unverified (A23): whether that list is late at all. With A30 set to `after first Send` a value
-/// is not listed before its first message.
+/// Unverified (A30): whether a value is listed before its first message. The list may be late, too
+/// (A23).
 const LOOK_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// A message that this process has written down in the status and not sent.
