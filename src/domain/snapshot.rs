@@ -378,6 +378,30 @@ impl Snapshot {
         changed
     }
 
+    fn record_pending(&mut self, id: &ContactId, page: u32, targets: &[Target], now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            let earlier = entry.pending.take().filter(|_| page > 1);
+            let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
+            let mut targets: Vec<_> = earlier.into_iter().chain(targets.iter().cloned()).collect();
+            self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
+            if let Some(dropped) = self.dropped.get(id) {
+                targets.retain(|target| !dropped.targets.contains(target));
+            }
+            entry.pending = Some(Pending { targets, at: now });
+        }
+    }
+
+    /// A contact was changed: it must be read, and what waits must be asked for if that may differ.
+    fn written(&mut self, call: &Call, now: Timestamp, changed: &mut Changed) {
+        let Some(id) = call.contact_id() else { return };
+        self.note_dropped(id, call, now);
+        let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
+        self.mark_unread(id, changed);
+        if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels()) {
+            entry.pending = waits;
+        }
+    }
+
     /// The owner of a value was asked: a look that lacked it is outdated.
     fn asked(&mut self, id: &ContactId, target: &Target, changed: &mut Changed) {
         if let Some(entry) = self.entries.get_mut(id)
@@ -395,29 +419,6 @@ impl Snapshot {
             self.dropped.insert(id.clone(), Pending { targets, at: now });
         } else if call.sets_channels() {
             self.dropped.remove(id);
-        }
-    }
-
-    fn record_pending(&mut self, id: &ContactId, page: u32, targets: &[Target], now: Timestamp) {
-        self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
-        let dropped = self.dropped.get(id).map(|dropped| dropped.targets.as_slice());
-        let waits = |target: &&Target| !dropped.is_some_and(|dropped| dropped.contains(target));
-        if let Some(entry) = self.entries.get_mut(id) {
-            let earlier = entry.pending.take().filter(|_| page > 1);
-            let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
-            let targets = earlier.into_iter().chain(targets.iter().filter(waits).cloned());
-            entry.pending = Some(Pending { targets: targets.collect(), at: now });
-        }
-    }
-
-    /// A contact was changed: it must be read, and what waits must be asked for if that may differ.
-    fn written(&mut self, call: &Call, now: Timestamp, changed: &mut Changed) {
-        let Some(id) = call.contact_id() else { return };
-        self.note_dropped(id, call, now);
-        let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
-        self.mark_unread(id, changed);
-        if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels()) {
-            entry.pending = waits;
         }
     }
 
@@ -514,6 +515,8 @@ impl Snapshot {
         }
         changed.ids.insert(id.clone());
         entry.contact = Arc::new(contact.clone());
+        // Who wants the name may take the contact over now.
+        changed.names.insert(contact.name.folded());
         if before.name != contact.name {
             self.unindex(&id, &before.name, changed);
             self.index(&id, &contact.name, changed);

@@ -6,6 +6,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
 mod dice;
+mod gate;
 mod many;
 mod privacy;
 mod process;
@@ -18,6 +19,7 @@ mod bindings;
 mod browser;
 mod busy;
 mod canary;
+mod crashes;
 mod create;
 mod credentials;
 mod definition_deleted;
