@@ -652,7 +652,8 @@ pub struct ChannelStatus {
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub target: Option<String>,
     /// What shows, once the value no longer waits, that it was confirmed since it was last written:
-    /// `SeenPending`, `SendAnswered`, `NothingPending` or `Active`. Example: `SeenPending`.
+    /// `SeenPending`, `SendAnswered`, `NothingPending` or `Active`; or `WriteAnswered`: nothing
+    /// yet. Example: `SeenPending`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub evidence: Option<String>,
