@@ -11,7 +11,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Desired, Input, Plan, Step, Urgency, View, create, rest, step_on, verify};
+use super::{Desired, Input, Plan, Step, Urgency, View, create, forbidding, rest, step_on, verify};
 use crate::domain::call::{Call, Target};
 use crate::domain::contact::{Adoption, ContactStatus, DesiredContact, Mode, Recorded};
 use crate::domain::snapshot::Entry;
@@ -78,7 +78,7 @@ pub(super) fn consider(
         return self::read(input, Call::ListMessageContactVerifications { id, page: 1 });
     }
     if wanted.mode == Mode::ReportOnly {
-        return rest(input, would_be_taken());
+        return rest(input, would_be_taken(input));
     }
     if !is_shown(entry) {
         return read(entry);
@@ -188,11 +188,14 @@ fn refused(mode: Mode) -> Finding {
     }
 }
 
-fn would_be_taken() -> Finding {
+fn would_be_taken(input: &Input<'_>) -> Finding {
     Finding::unmet(
         Reason::Drifted,
-        "a contact of this name is in the directory already, and it would be taken over; \
-         `reconcilePolicy: ReportOnly` forbids that",
+        format!(
+            "a contact of this name is in the directory already, and it would be taken over; {} \
+             forbids that",
+            forbidding(input)
+        ),
     )
 }
 

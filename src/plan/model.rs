@@ -27,7 +27,7 @@ use crate::domain::contact::{
 };
 use crate::domain::directory::Management;
 use crate::domain::ledger::Ledger;
-use crate::domain::snapshot::{Changed, Snapshot};
+use crate::domain::snapshot::{Changed, Sight, Snapshot};
 use crate::domain::verdict::{Reason, Status};
 use crate::domain::verification::{ChannelState, Verification, VerificationPolicy};
 
@@ -719,13 +719,19 @@ impl World {
     }
 
     fn wake(&mut self, changed: &Changed) {
+        // Whoever wants the name of a contact that nobody holds waits for it to be as wanted.
+        let named = changed.ids.iter().filter_map(|id| match self.snapshot.sight(id) {
+            Sight::Known(entry) => Some(entry.contact.name.folded()),
+            Sight::Unlisted | Sight::Gone { .. } => None,
+        });
+        let all: BTreeSet<_> = named.chain(changed.names.iter().cloned()).collect();
         for (object, memory) in self.objects.iter().zip(&mut self.memory) {
             let Some(object) = object else { continue };
             let desired = object.desired();
             let name = name_in_question(&object.stored, &desired);
             let concerns = changed.everything
                 || object.stored.contact_id.as_ref().is_some_and(|id| changed.ids.contains(id))
-                || name.is_some_and(|name| changed.names.contains(&name.folded()));
+                || name.is_some_and(|name| all.contains(&name.folded()));
             memory.dirty |= concerns;
         }
     }
@@ -1029,7 +1035,7 @@ impl World {
         } else {
             memory.setbacks.note(call.action(), error, object.generation, self.now);
         }
-        memory.in_hand = Some(record_after(before, planned, call, error));
+        memory.in_hand = Some(record_after(before, planned, call, error, self.now));
         Ok(Turn::Goes)
     }
 

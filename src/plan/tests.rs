@@ -752,6 +752,14 @@ fn what_waits_and_then_the_contact_itself_are_read_before_it_is_taken_over() {
         Creating=False
         Create: ListMessageContactVerifications c-unheld"#]],
     );
+    // Also where only `Active` would speak: what waits may be shown as if it were in force (A12).
+    let mailbox_only = unheld(None, |contact| contact.phone = None);
+    check(
+        with_spec(mailbox_only, |spec| spec.phone = None),
+        expect![[r#"
+        Creating=False
+        Create: ListMessageContactVerifications c-unheld"#]],
+    );
     let shown = |read_at, unread| {
         let mut situation = alike();
         situation.namesakes[0].entry.read_at = read_at;
@@ -1713,7 +1721,7 @@ fn a_write_without_an_answer_is_not_counted() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(0));
         after.last_write.map(|write| write.mismatches)
     };
     assert_eq!(count(None), Some(1));
@@ -1721,7 +1729,8 @@ fn a_write_without_an_answer_is_not_counted() {
     assert_eq!(count(Some(FailureClass::Throttled)), None);
     let again = written(situation, 1);
     let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
-    let after = record_after(&again.recorded, self::planned(&again).record, call, Some(&error));
+    let after =
+        record_after(&again.recorded, self::planned(&again).record, call, Some(&error), at(0));
     assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
 }
 
@@ -1933,7 +1942,8 @@ fn a_refused_or_unanswered_write_puts_nothing_right() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after =
+            record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(1010));
         after.reverts[0].times.len()
     };
     assert_eq!(count(None), 2);
