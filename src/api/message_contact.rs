@@ -245,7 +245,7 @@ pub struct MessageContactSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_in_members: Option<bool>,
 
-    /// How the owner is asked to confirm. Not acted upon by this version.
+    /// How the owner is asked to confirm.
     /// Example: `{resendAfter: 48h, maxSends: 3}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
@@ -450,7 +450,7 @@ pub struct MessageContactStatus {
     #[schemars(extend("maxLength" = ECHO_BYTES_MAX))]
     pub last_handled_reconcile_at: Option<String>,
     /// The last handled text of the annotation `message-contacts.dev/resendRequestedAt`, its
-    /// first 128 bytes. The annotation is not acted upon by this version.
+    /// first 128 bytes.
     /// Example: `2026-01-15T09:30:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = ECHO_BYTES_MAX))]

@@ -68,7 +68,7 @@ const CODES: &[(&str, Meaning)] = &[
     ("ResourceDirectoryNotInUse", Refused(NoDirectory)),
     ("SendValidateCodeExceedsLimitForAccount", Refused(SendsExhausted)),
     ("ConcurrentCallNotSupported", Refused(Conflict)),
-    // Not in the tables of this API; seen from other clients (A27).
+    // Not in the tables of this API; seen from other clients. Unverified (A27): which one it is.
     ("MemberAccountAccessDenied", Refused(Permission)),
     ("MemberAccountOperationNotAllowed", Refused(Permission)),
     ("CallerIdentityError", Refused(Permission)),

@@ -31,6 +31,9 @@ impl Operation {
 /// The signed form body of a `POST /` that makes one call: the operation's parameters and the
 /// common ones. It holds private values in clear: it goes into the request and nowhere else.
 ///
+/// Unverified (A1): that the gateway reads the parameters of an operation there. A query would put
+/// addresses into the logs of proxies.
+///
 /// `nonce` must be new for every attempt: the cloud refuses one that it saw in the last 15 minutes
 /// (31 by another page of the manual).
 pub(super) fn form(

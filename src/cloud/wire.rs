@@ -248,7 +248,9 @@ fn word(text: String) -> String {
     cut(text, WORD_CHARS_MAX)
 }
 
-/// Missing, null and empty are the same (A28).
+/// Missing, null and empty are the same.
+///
+/// Unverified (A28): in which of these forms an address is absent.
 fn address(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(|text| cut(text, ADDRESS_CHARS_MAX))
 }

@@ -303,7 +303,7 @@ fn after(
         pass.happened.extend(happening(call, reply));
     }
     let planned = judgement.plan.record.clone();
-    pass.carried = Some(record_after(&judgement.recorded, planned, call, error));
+    pass.carried = Some(record_after(&judgement.recorded, planned, call, error, world.clock.now()));
     Left::LookAgain
 }
 

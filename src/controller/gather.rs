@@ -561,6 +561,10 @@ fn claim_of(object: &MessageContact) -> Claim {
         intent: recorded.creation.map(|intent| intent.name),
         generation: object.metadata.generation,
         deleting: object.metadata.deletion_timestamp.is_some(),
+        verified: object.status.as_ref().is_some_and(|status| {
+            let mut conditions = status.conditions.iter();
+            conditions.any(|known| known.type_ == "EmailVerified" && known.status == "True")
+        }),
     }
 }
 

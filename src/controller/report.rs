@@ -14,8 +14,7 @@ use super::gather::{Judgement, World};
 use crate::api::{
     self, MessageContact, MessageContactStatus, ResourceDirectory, ResourceDirectoryStatus, status,
 };
-use crate::domain::contact::Recorded;
-use crate::domain::ledger::Ledger;
+use crate::domain::contact::{DirectoryId, Recorded};
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
 use crate::plan::Send;
 
@@ -284,34 +283,41 @@ pub(super) enum Counted {
 const LEDGER_TRIES: u32 = 5;
 
 /// Counts a message in the ledger of the directory, before it is sent.
+///
+/// It is counted in memory first: a pass over the directory writes what it finds there, and would
+/// take the message out of the status again.
 pub(super) async fn count_send(
     world: &World,
     judgement: &Judgement,
     send: &Send,
 ) -> Result<Counted, Interrupted> {
     let Some(directory_id) = &judgement.plan.record.directory_id else { return Ok(Counted::Gone) };
+    let Send { target, contact, at } = send;
+    if world.ledgers.of(directory_id).may_send(target, *at).is_err() {
+        return Ok(Counted::Refused);
+    }
+    world.ledgers.change(directory_id, |ledger| ledger.with_send(target, contact, *at));
+    let counted = store_ledger(world, &judgement.directory_name, directory_id).await;
+    if !matches!(counted, Ok(Counted::Written)) {
+        world.ledgers.change(directory_id, |ledger| ledger.taken_back(target, contact));
+    }
+    counted
+}
+
+async fn store_ledger(
+    world: &World,
+    name: &str,
+    directory_id: &DirectoryId,
+) -> Result<Counted, Interrupted> {
     let api: Api<ResourceDirectory> = Api::all(world.client.clone());
-    let name = &judgement.directory_name;
     for _ in 0..LEDGER_TRIES {
         let Some(object) = within(api.get_opt(name)).await? else { return Ok(Counted::Gone) };
-        let ledger = world.ledgers.of(directory_id);
-        if ledger.may_send(&send.target, send.at).is_err() {
-            return Ok(Counted::Refused);
-        }
-        let next_ledger = ledger.with_send(&send.target, &send.contact, send.at);
         let previous = object.status.clone().unwrap_or_default();
-        let next = ResourceDirectoryStatus {
-            verification_sends: status::sends(&next_ledger),
-            ..previous.clone()
-        };
+        let verification_sends = status::sends(&world.ledgers.of(directory_id));
+        let next = ResourceDirectoryStatus { verification_sends, ..previous.clone() };
         let patch = status_patch(&object, &previous, &next);
         match write(world, api.patch_status(name, &parameters(), &Patch::Merge(&patch))).await {
-            Ok(_) => {
-                let count =
-                    |ledger: &Ledger| ledger.with_send(&send.target, &send.contact, send.at);
-                world.ledgers.change(directory_id, count);
-                return Ok(Counted::Written);
-            }
+            Ok(_) => return Ok(Counted::Written),
             Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {}
             Err(error) => return Err(error),
         }

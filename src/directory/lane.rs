@@ -66,8 +66,10 @@ pub(super) struct Lane<T> {
     in_flight: bool,
     paused_until: Option<Timestamp>,
     /// Somebody else held the directory against a job's call. Until then only polls go: they are
-    /// reads, which are not refused for that as a rule (A21), and nobody is to wait for the truth
-    /// as long as for the directory.
+    /// reads, which are not refused for that as a rule, and nobody is to wait for the truth as long
+    /// as for the directory.
+    ///
+    /// Unverified (A21, A32): which calls are refused beside which. Ours never overlap.
     held_until: Option<Timestamp>,
     /// Conflicts in a row.
     conflicts: u32,

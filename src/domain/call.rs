@@ -277,8 +277,10 @@ impl From<&DesiredContact> for NewContact {
     }
 }
 
-/// What `UpdateMessageContact` changes. A field that is `None` is left out of the call and keeps
-/// its value (A4).
+/// What `UpdateMessageContact` changes. A field that is `None` is left out of the call.
+///
+/// Unverified (A4): that it keeps its value then. What is lost by it is written again.
+/// Unverified (A11): whether a value that is sent again must be confirmed again. None is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The new name.
@@ -350,7 +352,10 @@ pub enum DeletionState {
     Deleting,
     /// It failed; the contact is still there.
     Failed(Vec<DeletionBlocker>),
-    /// The answer has no word, or one that this version does not know (A31).
+    /// The answer has no word, or one that this version does not know.
+    ///
+    /// Unverified (A6, A31): whether that, or that there is no contact, is said of a deletion that
+    /// is over and of one that never was. A Get tells which.
     Unclear,
 }
 

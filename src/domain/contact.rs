@@ -334,7 +334,7 @@ pub struct ObservedContact {
     pub name: ContactName,
     /// Its mailbox; `None` when the cloud shows none.
     pub email: Option<EmailAddress>,
-    /// Its phone; missing, null and empty are all `None` (A28).
+    /// Its phone; missing, null and empty are all `None`.
     pub phone: Option<PhoneNumber>,
     /// Its title, an open word.
     pub title: String,

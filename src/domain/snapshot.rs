@@ -29,6 +29,11 @@ pub struct Snapshot {
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
     gone: BTreeMap<ContactId, Absence>,
+    /// When an Add made a contact that nothing has shown since. A Get that lacks it may be late
+    /// (A23), and to believe it would lose the contact: its id is known to nobody else.
+    added: BTreeMap<ContactId, Timestamp>,
+    /// Which waiting values were taken back, and when: a list may still show them (A23).
+    dropped: BTreeMap<ContactId, Pending>,
     lists: Lists,
     pass: Option<ListPass>,
     /// The last list ended before it was complete.
@@ -126,6 +131,11 @@ enum Shown {
 ///
 /// Unverified (A23): whether lists are late at all.
 const LISTS_SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whether an answer may still show what was true before that.
+fn is_unsettled(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < LISTS_SETTLE_AFTER
+}
 
 /// Whose knowledge changed, for waking the objects that depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -288,6 +298,7 @@ impl Snapshot {
                     status: ContactStatus::Verifying,
                 };
                 self.insert(contact, Shown::Alone { at: now }, &mut changed);
+                self.added.insert(id.clone(), now);
             }
             (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
                 self.insert(contact.clone(), Shown::Alone { at: now }, &mut changed);
@@ -296,6 +307,11 @@ impl Snapshot {
                 Call::GetMessageContact(id),
                 Err(CallError { class: FailureClass::ContactNotFound, .. }),
             ) => {
+                if self.added.get(id).is_some_and(|at| is_unsettled(*at, now)) {
+                    self.mark_unread(id, &mut changed);
+                    return changed;
+                }
+                self.added.remove(id);
                 let is_done = |known: &Deletion| known.state == DeletionState::Deleted;
                 let confirmed = match (self.entries.get(id), self.gone.get(id)) {
                     (Some(entry), _) => entry.deletion.as_ref().is_some_and(is_done),
@@ -333,14 +349,15 @@ impl Snapshot {
                 self.mark_unread(id, &mut changed);
                 self.set_deletion(id, &DeletionState::Unclear, now, &mut changed);
             }
-            // A message changes nothing of the contact.
-            (
-                Call::SendEmailVerificationForMessageContact(..)
-                | Call::SendPhoneVerificationForMessageContact(..),
-                Ok(_),
-            ) => {}
+            // A message changes nothing of the contact, but its value may be listed from now on (A30).
+            (Call::SendEmailVerificationForMessageContact(id, email), Ok(_)) => {
+                self.asked(id, &Target::Email(email.clone()), &mut changed);
+            }
+            (Call::SendPhoneVerificationForMessageContact(id, phone), Ok(_)) => {
+                self.asked(id, &Target::Phone(phone.clone()), &mut changed);
+            }
             (call, Ok(_)) if !call.action().is_read() => {
-                self.written(call, &mut changed);
+                self.written(call, now, &mut changed);
             }
             (call, Err(error)) => {
                 // Bindings may be refused because they are there already (A18).
@@ -365,18 +382,43 @@ impl Snapshot {
         if let Some(entry) = self.entries.get_mut(id) {
             let earlier = entry.pending.take().filter(|_| page > 1);
             let earlier = earlier.map(|pending| pending.targets).unwrap_or_default();
-            let targets = earlier.into_iter().chain(targets.iter().cloned()).collect();
+            let mut targets: Vec<_> = earlier.into_iter().chain(targets.iter().cloned()).collect();
+            self.dropped.retain(|_, dropped| is_unsettled(dropped.at, now));
+            if let Some(dropped) = self.dropped.get(id) {
+                targets.retain(|target| !dropped.targets.contains(target));
+            }
             entry.pending = Some(Pending { targets, at: now });
         }
     }
 
     /// A contact was changed: it must be read, and what waits must be asked for if that may differ.
-    fn written(&mut self, call: &Call, changed: &mut Changed) {
+    fn written(&mut self, call: &Call, now: Timestamp, changed: &mut Changed) {
         let Some(id) = call.contact_id() else { return };
+        self.note_dropped(id, call, now);
         let waits = self.entries.get_mut(id).and_then(|entry| entry.pending.take());
         self.mark_unread(id, changed);
         if let Some(entry) = self.entries.get_mut(id).filter(|_| !call.sets_channels()) {
             entry.pending = waits;
+        }
+    }
+
+    /// The owner of a value was asked: a look that lacked it is outdated.
+    fn asked(&mut self, id: &ContactId, target: &Target, changed: &mut Changed) {
+        if let Some(entry) = self.entries.get_mut(id)
+            && entry.pending.take_if(|look| !look.targets.contains(target)).is_some()
+        {
+            changed.ids.insert(id.clone());
+        }
+    }
+
+    /// What was taken back waits no longer, until it is written again.
+    fn note_dropped(&mut self, id: &ContactId, call: &Call, now: Timestamp) {
+        if let Call::CancelMessageContactUpdate { email, phone, .. } = call {
+            let email = email.clone().map(Target::Email);
+            let targets = email.into_iter().chain(phone.clone().map(Target::Phone)).collect();
+            self.dropped.insert(id.clone(), Pending { targets, at: now });
+        } else if call.sets_channels() {
+            self.dropped.remove(id);
         }
     }
 
@@ -435,6 +477,7 @@ impl Snapshot {
         let id = contact.id.clone();
         self.touch(&id);
         self.gone.remove(&id);
+        self.added.remove(&id);
         let read_at = match shown {
             Shown::Alone { at } => Some(at),
             Shown::Listed { .. } => None,
@@ -472,6 +515,8 @@ impl Snapshot {
         }
         changed.ids.insert(id.clone());
         entry.contact = Arc::new(contact.clone());
+        // Who wants the name may take the contact over now.
+        changed.names.insert(contact.name.folded());
         if before.name != contact.name {
             self.unindex(&id, &before.name, changed);
             self.index(&id, &contact.name, changed);

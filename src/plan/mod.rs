@@ -373,6 +373,8 @@ pub fn name_in_question<'a>(
 }
 
 /// Somebody else is deleting the contact. The polls of the directory tell when it is gone.
+///
+/// Unverified (A19): whether it could be written to until then. It is not.
 const BEING_DELETED: &str = "the contact is being deleted in the cloud by somebody else; it is \
                              created again once it is gone";
 

@@ -1035,7 +1035,7 @@ impl World {
         } else {
             memory.setbacks.note(call.action(), error, object.generation, self.now);
         }
-        memory.in_hand = Some(record_after(before, planned, call, error));
+        memory.in_hand = Some(record_after(before, planned, call, error, self.now));
         Ok(Turn::Goes)
     }
 

@@ -377,8 +377,9 @@ pub fn record_after(
     planned: Recorded,
     call: &Call,
     error: Option<&CallError>,
+    now: Timestamp,
 ) -> Recorded {
-    let verification = verify::after_send(planned.verification, call, error);
+    let verification = verify::after_send(planned.verification, call, error, now);
     let planned = Recorded { verification, ..planned };
     if error.is_none() {
         return planned;

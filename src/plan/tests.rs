@@ -752,6 +752,14 @@ fn what_waits_and_then_the_contact_itself_are_read_before_it_is_taken_over() {
         Creating=False
         Create: ListMessageContactVerifications c-unheld"#]],
     );
+    // Also where only `Active` would speak: what waits may be shown as if it were in force (A12).
+    let mailbox_only = unheld(None, |contact| contact.phone = None);
+    check(
+        with_spec(mailbox_only, |spec| spec.phone = None),
+        expect![[r#"
+        Creating=False
+        Create: ListMessageContactVerifications c-unheld"#]],
+    );
     let shown = |read_at, unread| {
         let mut situation = alike();
         situation.namesakes[0].entry.read_at = read_at;
@@ -1713,7 +1721,7 @@ fn a_write_without_an_answer_is_not_counted() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(0));
         after.last_write.map(|write| write.mismatches)
     };
     assert_eq!(count(None), Some(1));
@@ -1721,7 +1729,8 @@ fn a_write_without_an_answer_is_not_counted() {
     assert_eq!(count(Some(FailureClass::Throttled)), None);
     let again = written(situation, 1);
     let error = failed(Action::UpdateMessageContact, FailureClass::OutcomeUnknown, "").error;
-    let after = record_after(&again.recorded, self::planned(&again).record, call, Some(&error));
+    let after =
+        record_after(&again.recorded, self::planned(&again).record, call, Some(&error), at(0));
     assert_eq!(after.last_write.map(|write| write.mismatches), Some(1));
 }
 
@@ -1933,7 +1942,8 @@ fn a_refused_or_unanswered_write_puts_nothing_right() {
     let call = &Call::UpdateMessageContact(OWN_ID.into(), Changes::default());
     let count = |error: Option<FailureClass>| {
         let error = error.map(|class| failed(Action::UpdateMessageContact, class, "").error);
-        let after = record_after(&situation.recorded, planned.clone(), call, error.as_ref());
+        let after =
+            record_after(&situation.recorded, planned.clone(), call, error.as_ref(), at(1010));
         after.reverts[0].times.len()
     };
     assert_eq!(count(None), 2);
@@ -2268,6 +2278,22 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         recheck: 1600
         not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
+    // So is what drifts a third time: what was tried before is not counted together.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("11 12 13 14 15");
+    }
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        Repair: AssociateMembers 16
+        UnknownMember=False
+        bound: UnknownMember=False
+        mismatches: Some(0)
+        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+        recheck: 1600
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+    );
     // Another spec starts anew.
     situation.generation = 4;
     check_bindings(
@@ -2578,6 +2604,20 @@ fn a_call_without_an_answer_is_repeated_only_if_it_was_not_made() {
         &mut situation,
         lost,
         expect![[r#"
+        InSync=True
+        bound: InSync=True
+        mismatches: Some(0)
+        the contact is bound to exactly what `members` names"#]],
+    );
+    // It was made, so that it holds back nothing that comes later.
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids("");
+    }
+    check_bindings(
+        &mut situation,
+        taken,
+        expect![[r#"
+        Repair: AssociateMembers 11
         InSync=True
         bound: InSync=True
         mismatches: Some(0)

@@ -29,6 +29,7 @@ pub(super) fn converge(
     }
     let contact = entry.contact.as_ref();
     let mut changes = changes(wanted, contact);
+    let mut on_its_way = false;
     if sets_a_channel(&changes) {
         // What was written may wait for its owner while the old value is still shown (A12). That
         // holds for an earlier spec and an earlier process too, so it is always asked for.
@@ -38,6 +39,16 @@ pub(super) fn converge(
             return step_on(input, finding, Step::Call(call, urgency(input)));
         };
         leave_out_pending(&mut changes, pending);
+        if let Some(again_at) = verify::other_shows_at(input, wanted, &changes, pending) {
+            // Written again, a value that is in force would have to be confirmed again (A11).
+            let finding = updating("a change that was not confirmed is about to be taken back");
+            if now < again_at {
+                return Plan { recheck_at: Some(again_at), ..rest(input, finding) };
+            }
+            let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
+            return step_on(input, finding, Step::Call(call, urgency(input)));
+        }
+        on_its_way = leave_out_on_its_way(input, wanted, contact, &mut changes, pending);
         if sets_a_channel(&changes) && verify::is_outdated(input, entry) {
             return look(input, view);
         }
@@ -53,7 +64,10 @@ pub(super) fn converge(
         return step_on(input, finding, Step::Call(dropped, urgency(input)));
     }
     if changes == Changes::default() {
-        return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
+        let hash = input.hash_key.of_write(&contact.id, wanted);
+        // That it was written is what a value on its way is known by.
+        let mismatches = if on_its_way { writes_of(input, &hash) } else { 0 };
+        return in_sync(input, view, LastWrite { hash, mismatches });
     }
     if changes.name.is_some()
         && let Some(conflict) = create::name_conflict(view)
@@ -126,11 +140,11 @@ fn is_revert(
 }
 
 /// The fields are as wanted, or wait for their owners.
-fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
+fn in_sync(input: &Input<'_>, view: &View<'_>, last_write: LastWrite) -> Plan {
     let finding = Finding::met(Reason::InSync, "the directory has what the spec says");
     let record = Recorded {
         directory_id: Some(view.directory_id.clone()),
-        last_write: Some(LastWrite { hash, mismatches: 0 }),
+        last_write: Some(last_write),
         last_error: None,
         ..input.recorded.clone()
     };
@@ -253,6 +267,27 @@ fn leave_out_pending(changes: &mut Changes, pending: &Pending) {
         PhoneChange::Set(number) => waits(&Target::Phone(number.clone())),
         PhoneChange::Clear => false,
     });
+}
+
+/// A value that was written may not be listed yet, nor be shown: it is left out as well until its
+/// owner was asked and a look since then could tell. Returns whether there is one.
+fn leave_out_on_its_way(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    contact: &ObservedContact,
+    changes: &mut Changes,
+    pending: &Pending,
+) -> bool {
+    if writes_of(input, &write_hash(input, wanted, contact, changes)) == 0 {
+        return false;
+    }
+    let is_on_its_way = |value: &Target| verify::is_on_its_way(input, value, pending);
+    let email = changes.email.take_if(|email| is_on_its_way(&Target::Email(email.clone())));
+    let phone = changes.phone.take_if(|change| match change {
+        PhoneChange::Set(number) => is_on_its_way(&Target::Phone(number.clone())),
+        PhoneChange::Clear => false,
+    });
+    email.is_some() || phone.is_some()
 }
 
 /// The cloud may refuse to take a number out (A14), and with it the whole call: that goes alone,

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
-use crate::domain::call::{Action, Call, CallError, FailureClass, Target};
+use crate::domain::call::{Action, Call, CallError, Changes, FailureClass, Target};
 use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
 use crate::domain::ledger::{Ledger, Limit};
 use crate::domain::snapshot::{Entry, Pending, Sight};
@@ -170,6 +170,22 @@ pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
     record.is_some_and(|record| record.verified_target.as_ref() == Some(&hash))
 }
 
+/// Whether a message is owed for a value, or was sent so short ago that no look since then could
+/// tell that it waits: it need not be listed before its first message (A30), nor at once (A23).
+pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending) -> bool {
+    let Verification { email, phone } = &input.recorded.verification;
+    let record = match value {
+        Target::Email(_) => email.as_ref(),
+        Target::Phone(_) => phone.as_ref(),
+    };
+    let hash = input.hash_key.of_target(value);
+    record.filter(|record| record.target == hash).is_some_and(|record| {
+        let waits = record.state != ChannelState::Verified
+            && record.evidence != Some(Evidence::NothingPending);
+        waits && settles_at(record).is_none_or(|at| pending.at < at)
+    })
+}
+
 /// Whether a value that was seen waiting waits no longer, and the contact was last read before that:
 /// it may have been confirmed and be shown by now.
 pub(super) fn is_outdated(input: &Input<'_>, entry: &Entry) -> bool {
@@ -228,7 +244,8 @@ fn taken_in(
     let Some(record) = channel.current() else {
         let verified_target = channel.record.and_then(|record| record.verified_target.clone());
         let went_back = verified_target.as_ref() == Some(&channel.hash);
-        if went_back && look.is_none() {
+        let tells = pending.is_some_and(|look| tells_of_other(channel, look));
+        if went_back && !tells {
             // What was written in between may still wait.
             return None;
         }
@@ -259,6 +276,36 @@ fn taken_in(
         next.verified_target = Some(next.target.clone());
     }
     Some(next)
+}
+
+/// Whether a look would show the value that was written before this one, if it waited: it need not be
+/// listed before its first message (A30), nor at once (A23).
+fn tells_of_other(channel: &Channel<'_>, look: &Pending) -> bool {
+    channel.record.is_none_or(|other| {
+        other.evidence == Some(Evidence::SeenPending)
+            || settles_at(other).is_none_or(|at| look.at >= at)
+    })
+}
+
+/// When a look can tell of a value that was written before and is to be taken back, while the wanted
+/// one is known to be in force; `None`: nothing is taken back, or this look tells.
+pub(super) fn other_shows_at(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    changes: &Changes,
+    look: &Pending,
+) -> Option<Timestamp> {
+    let record = &input.recorded.verification;
+    let channels = channels(input.hash_key, wanted, record, None);
+    let hidden = channels.iter().filter(|channel| {
+        let differs = match channel.value {
+            Target::Email(_) => changes.email.is_some(),
+            Target::Phone(_) => changes.phone.is_some(),
+        };
+        let taken_back = channel.current().is_none() && was_verified(input, &channel.value);
+        differs && taken_back && !tells_of_other(channel, look)
+    });
+    hidden.filter_map(|channel| settles_at(channel.record?)).max()
 }
 
 /// Whether it is shown that the owner has confirmed.
@@ -402,7 +449,12 @@ fn needs_look(entry: &Entry, channels: &[Channel<'_>], now: Timestamp) -> bool {
                 record.evidence == Some(Evidence::SendAnswered)
                     && settles_at(record).is_some_and(|at| pending.at < at && at <= now)
             };
-            channel.current().is_some_and(early)
+            let of_other = |other: &ChannelRecord| {
+                channel.current().is_none()
+                    && !tells_of_other(channel, pending)
+                    && settles_at(other).is_some_and(|at| at <= now)
+            };
+            channel.current().is_some_and(early) || channel.record.is_some_and(of_other)
         });
     }
     let seen = |record: &ChannelRecord| record.evidence == Some(Evidence::SeenPending);
@@ -446,7 +498,8 @@ fn recheck_at(
         let record = channel.current();
         let due = record.and_then(|record| next_send(record, wanted, view, now));
         let over = record.and_then(|record| slot_ends(record, &wanted.verification));
-        let settles = record
+        let settles = channel
+            .record
             .filter(|record| record.evidence == Some(Evidence::SendAnswered))
             .and_then(settles_at);
         let held = held_until(input, channel.send(entry).action());
@@ -520,6 +573,9 @@ pub(super) fn findings(input: &Input<'_>, now: Timestamp) -> (Finding, Option<Fi
     let Desired::Present(wanted) = &input.desired else {
         return (not_known(), None);
     };
+    if input.recorded.contact_id.is_none() {
+        return (not_known(), wanted.phone.as_ref().map(|_| not_known()));
+    }
     let record = &input.recorded.verification;
     let mut said = channels(input.hash_key, wanted, record, None)
         .into_iter()
@@ -652,6 +708,7 @@ pub(super) fn after_send(
     planned: Verification,
     call: &Call,
     error: Option<&CallError>,
+    now: Timestamp,
 ) -> Verification {
     let Verification { mut email, mut phone } = planned;
     let action = call.action();
@@ -665,7 +722,11 @@ pub(super) fn after_send(
     if let Some(record) = record {
         match error.map(|error| error.class) {
             None => {
-                record.evidence = record.evidence.or(Some(Evidence::SendAnswered));
+                if record.evidence != Some(Evidence::SeenPending) {
+                    // It may have waited for its turn: only a look after it can tell anything.
+                    record.evidence = Some(Evidence::SendAnswered);
+                    record.last_sent = Some(whole_second(now)).max(record.last_sent);
+                }
             }
             Some(FailureClass::NothingPending) => {
                 record.evidence = Some(Evidence::NothingPending);

@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
 #![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
+mod dice;
+mod gate;
 mod many;
 mod privacy;
 mod process;
@@ -14,8 +16,10 @@ mod stand;
 mod adoption;
 mod bad_input;
 mod bindings;
+mod browser;
 mod busy;
 mod canary;
+mod crashes;
 mod create;
 mod credentials;
 mod definition_deleted;
@@ -31,6 +35,7 @@ mod hostile;
 mod killed;
 mod lost_answers;
 mod management;
+mod matrix;
 mod moving;
 mod name_taken;
 mod namespace_deleted;
@@ -53,4 +58,5 @@ mod validate;
 mod verification;
 
 mod architecture;
+mod assumptions;
 mod generated;

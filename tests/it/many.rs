@@ -19,10 +19,15 @@ pub fn roomy() -> Options {
 }
 
 pub fn operator_client(cluster: &Cluster) -> kube::Client {
+    kube::Client::try_from(operator_config(cluster)).unwrap()
+}
+
+/// How an operator of this process names itself to the apiserver.
+pub fn operator_config(cluster: &Cluster) -> kube::Config {
     let mut config = cluster.config();
     let agent = http::HeaderValue::from_static("message-contact-operator/test");
     config.headers.push((http::header::USER_AGENT, agent));
-    kube::Client::try_from(config).unwrap()
+    config
 }
 
 /// A name for each number: letters only.

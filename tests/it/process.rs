@@ -37,20 +37,6 @@ pub async fn alone() -> Alone {
     Alone { cluster: CLUSTER.get_or_init(start).await, _turn: turn }
 }
 
-/// Runs `"$@"` and ends with it; kills it when our end of the pipe is closed, however we ended.
-const WATCHED: &str = r#"
-exec 3<&0
-"$@" </dev/null 3<&- &
-child=$!
-echo "$child" >"$0"
-{ read -r _ <&3; kill -9 "$child"; } 2>/dev/null &
-watcher=$!
-wait "$child"
-code=$?
-kill "$watcher" 2>/dev/null
-exit "$code"
-"#;
-
 /// A running operator. Killed when dropped.
 pub struct Operator {
     shell: Child,
@@ -67,15 +53,25 @@ impl Operator {
 
     /// As [`Self::start`], with other arguments about the log and the like.
     pub fn start_with(kubeconfig: &Path, stands: &[&Stand], arguments: &[&str]) -> Self {
+        let endpoints: Vec<_> = stands.iter().map(|stand| stand.simulator.endpoint()).collect();
+        Self::start_in(OPERATOR_NAMESPACE, kubeconfig, &endpoints, arguments)
+    }
+
+    /// Starts `run` in that namespace, with these endpoints allowed.
+    pub fn start_in(
+        namespace: &str,
+        kubeconfig: &Path,
+        endpoints: &[String],
+        arguments: &[&str],
+    ) -> Self {
         let (pid, log) = (scratch("pid"), scratch("log"));
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(WATCHED).arg(&pid).arg(PROGRAM);
-        command.args(["run", "--namespace", OPERATOR_NAMESPACE, "--health-addr", "127.0.0.1:0"]);
-        for stand in stands {
-            command.args(["--allow-endpoint", &stand.simulator.endpoint()]);
+        let mut command = cluster::watched(Path::new(PROGRAM), &pid);
+        command.args(["run", "--namespace", namespace, "--health-addr", "127.0.0.1:0"]);
+        for endpoint in endpoints {
+            command.args(["--allow-endpoint", endpoint]);
         }
         let output = File::create(&log).unwrap();
-        command.args(arguments).stdin(Stdio::piped());
+        command.args(arguments);
         command.stdout(output.try_clone().unwrap()).stderr(output);
         command.env_clear().envs(std::env::vars_os().filter(|(key, _)| key == "PATH"));
         command.env("KUBECONFIG", kubeconfig).env("RUST_BACKTRACE", "0");
@@ -141,6 +137,11 @@ impl Operator {
         })
         .await
         .unwrap()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.shell.try_wait().unwrap().is_some()
     }
 
     fn end(&mut self) {

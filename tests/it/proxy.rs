@@ -1,4 +1,4 @@
-//! A proxy in front of the apiserver that can stop a request at a certain moment, or end watches.
+//! A proxy in front of the apiserver that can hold a read, or end watches.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,21 +18,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::process;
 
-/// Which side of a request is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The apiserver never gets it.
-    Before,
-    /// The apiserver has done it, and the answer never comes.
-    After,
-}
-
-/// What is held: the request after the first `skip` that match.
+/// What is held: the first read of a path that has that text in it.
 struct Hold {
-    writes: bool,
     path: String,
-    skip: u32,
-    side: Side,
     bell: Arc<Bell>,
 }
 
@@ -87,14 +75,11 @@ impl Proxy {
         process::kubeconfig(&format!("http://{}", self.address))
     }
 
-    /// Holds one write to a path that has this text in it, after the first `skip` of them.
-    pub fn hold_write(&self, path: &str, skip: u32, side: Side) {
-        self.hold(true, path, skip, side);
-    }
-
     /// Holds the first read of a path that has this text in it until [`Self::open`].
     pub fn hold_read(&self, path: &str) {
-        self.hold(false, path, 0, Side::Before);
+        let bell = Arc::<Bell>::default();
+        *self.gate.bell.lock().unwrap() = Arc::clone(&bell);
+        *self.gate.hold.lock().unwrap() = Some(Hold { path: path.to_owned(), bell });
     }
 
     /// A client that comes through here.
@@ -117,13 +102,6 @@ impl Proxy {
     /// The paths that were written to.
     pub fn writes(&self) -> Vec<String> {
         self.gate.writes.lock().unwrap().clone()
-    }
-
-    fn hold(&self, writes: bool, path: &str, skip: u32, side: Side) {
-        let bell = Arc::<Bell>::default();
-        *self.gate.bell.lock().unwrap() = Arc::clone(&bell);
-        let hold = Hold { writes, path: path.to_owned(), skip, side, bell };
-        *self.gate.hold.lock().unwrap() = Some(hold);
     }
 
     fn bell(&self) -> Arc<Bell> {
@@ -165,16 +143,13 @@ async fn forward(
     } else {
         gate.writes.lock().unwrap().push(path.clone());
     }
-    if let Some((Side::Before, bell)) = &held {
+    if let Some(bell) = &held {
         bell.hold_here().await;
     }
     let answer = match send(&client, request).await {
         Ok(answer) => answer,
         Err(error) => Response::builder().status(502).body(Body::from(error)).unwrap(),
     };
-    if let Some((Side::After, bell)) = &held {
-        bell.hold_here().await;
-    }
     if query.contains("watch=true") { until_expired(answer, &gate, path) } else { answer }
 }
 
@@ -194,7 +169,8 @@ fn until_expired(answer: Response<Body>, gate: &Gate, path: String) -> Response<
     })
 }
 
-async fn send(client: &Client, request: Request) -> Result<Response<Body>, String> {
+/// Sends a request on; lists come in pages of [`PAGE`].
+pub async fn send(client: &Client, request: Request) -> Result<Response<Body>, String> {
     let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| error.to_string())?;
     let target = parts.uri.path_and_query().unwrap().as_str();
@@ -208,18 +184,11 @@ async fn send(client: &Client, request: Request) -> Result<Response<Body>, Strin
 }
 
 impl Gate {
-    fn take(&self, request: &Request) -> Option<(Side, Arc<Bell>)> {
-        let mut waiting = self.hold.lock().unwrap();
-        let hold = waiting.as_mut()?;
-        let reads = [Method::GET, Method::HEAD].contains(request.method());
-        if reads == hold.writes || !request.uri().path().contains(&hold.path) {
-            return None;
-        }
-        if hold.skip > 0 {
-            hold.skip -= 1;
-            return None;
-        }
-        waiting.take().map(|hold| (hold.side, hold.bell))
+    fn take(&self, request: &Request) -> Option<Arc<Bell>> {
+        let is_it = |hold: &mut Hold| {
+            request.method() == Method::GET && request.uri().path().contains(&hold.path)
+        };
+        self.hold.lock().unwrap().take_if(is_it).map(|hold| hold.bell)
     }
 }
 

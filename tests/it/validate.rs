@@ -12,6 +12,7 @@ use message_contact_operator::api;
 use message_contact_operator::cli::validate::{Refusal, RefusalKind, check};
 use serde_json::{Map, Value, json};
 
+use crate::dice::Dice;
 use crate::stand;
 
 /// Objects that are compared: enough that every rule is broken by some of them.
@@ -212,27 +213,6 @@ fn rule_texts() -> BTreeSet<String> {
     }
     assert!(texts.len() > 20, "{texts:?}");
     texts
-}
-
-/// A repeatable source of choices: `SplitMix64`.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).unwrap()).unwrap()
-    }
-
-    fn percent(&mut self, chance: usize) -> bool {
-        self.roll(100) < chance
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.roll(from.len())].clone()
-    }
 }
 
 /// A valid object of one of the kinds, with some fields put over it, or taken out.

@@ -36,6 +36,7 @@ use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
+pub use process::watched;
 pub use wait::wait_for;
 
 /// The one cluster of this process, started by whoever asks first.

@@ -27,10 +27,13 @@ kill "$watcher" 2>/dev/null
 exit "$code"
 "#;
 
-/// The command that runs `program` under the watchdog; arguments added to it are the program's.
+/// The command that runs `program` so that it cannot outlive this process, however that ends;
+/// arguments added to it are the program's, and its process id is written to `pid_file`.
 ///
-/// The caller MUST hold the child's stdin for as long as the program shall run.
-pub(crate) fn watched(program: &Path, pid_file: &Path) -> Command {
+/// The caller MUST hold the child's stdin for as long as the program shall run: closing it kills
+/// the program.
+#[must_use]
+pub fn watched(program: &Path, pid_file: &Path) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(WATCHDOG).arg(pid_file).arg(program).stdin(Stdio::piped());
     // A process group of its own: Ctrl-C in the terminal is for us, and we end the child.
