@@ -2006,7 +2006,8 @@ fn told_of_bindings(
         };
         text.push('\n');
         situation.attempts = plan.attempts.after(call, error.as_ref(), situation.now);
-        situation.recorded = record_after(&situation.recorded, plan.record, call, error.as_ref());
+        situation.recorded =
+            record_after(&situation.recorded, plan.record, call, error.as_ref(), situation.now);
     }
     panic!("it does not end:\n{text}")
 }
