@@ -950,6 +950,12 @@ fn report_only_takes_nothing_over_and_shows_nothing_of_the_contact() {
     check(differs.clone(), expect!["Drifted=False"]);
     assert!(said(fits).contains("would be taken over"));
     assert!(said(differs).contains("would not be taken over"));
+    // The same under a directory that only reports, also where a change that waits would be dropped.
+    let management = Management::ReportOnly;
+    let waiting = Some(vec![Target::Email(email("other@example.org"))]);
+    let (fits, drops) = (alike(), unheld(waiting, |_| {}));
+    assert!(said(Situation { management, ..fits }).contains("would be taken over"));
+    assert!(said(Situation { management, ..drops }).contains("would not be taken over"));
     let never = |spec: &mut DesiredContact| {
         (spec.mode, spec.adoption) = (Mode::ReportOnly, Adoption::Never);
     };
