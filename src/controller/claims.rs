@@ -35,6 +35,8 @@ pub(super) struct Claim {
     pub(super) generation: Option<i64>,
     /// It is on its way out, and a name that it holds will be free.
     pub(super) deleting: bool,
+    /// The owner of its mailbox has confirmed it.
+    pub(super) verified: bool,
 }
 
 /// The objects that need a directory: those with our finalizer.
@@ -119,6 +121,13 @@ impl Claims {
     pub(super) fn is_held(&self, directory: &DirectoryId, contact: &ContactId) -> bool {
         let key = (directory.clone(), contact.clone());
         self.by_contact.contains_key(&key) || self.reserved.contains_key(&key)
+    }
+
+    /// Whether the mailbox of a contact was confirmed, as the object that holds it says; `None` if
+    /// none does.
+    pub(super) fn is_verified(&self, directory: &DirectoryId, contact: &ContactId) -> Option<bool> {
+        let uids = self.by_contact.get(&(directory.clone(), contact.clone()))?;
+        Some(uids.iter().filter_map(|uid| self.by_uid.get(uid)).any(|claim| claim.verified))
     }
 
     /// The objects that hold a contact, `but` this one; a reserved contact counts as held.
@@ -215,6 +224,11 @@ impl Claims {
             .collect()
     }
 
+    /// The objects that want a name which this one has or wants.
+    pub(super) fn rivals(&self, uid: &Uid) -> Vec<Contact> {
+        self.by_uid.get(uid).map(|claim| self.wanting_names_of(claim, uid)).unwrap_or_default()
+    }
+
     fn object(&self, uid: &Uid) -> Option<Contact> {
         self.by_uid.get(uid).map(|claim| claim.object.clone())
     }
@@ -267,6 +281,7 @@ mod tests {
             intent: None,
             generation: Some(1),
             deleting: false,
+            verified: false,
         }
     }
 

@@ -457,7 +457,12 @@ fn inventory(world: &World, snapshot: &Snapshot) -> (ContactCounts, Vec<(Contact
         if !held {
             unmanaged.push((contact.id.clone(), contact.name.clone()));
         }
-        verified += i64::from(contact.status == ContactStatus::Active);
+        // Whoever holds it knows better than the one word of the cloud.
+        let confirmed = snapshot
+            .identity()
+            .and_then(|identity| claims.is_verified(&identity.directory_id, &contact.id));
+        let confirmed = confirmed.unwrap_or(contact.status == ContactStatus::Active);
+        verified += i64::from(confirmed);
     }
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let observed = count(snapshot.contacts().len());

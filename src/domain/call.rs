@@ -26,6 +26,8 @@ pub enum Call {
         page: u32,
     },
     /// Deletes a contact.
+    ///
+    /// Unverified (A20): whether one that is bound to nothing is gone at once.
     DeleteMessageContact {
         /// Which contact.
         id: ContactId,
@@ -39,6 +41,8 @@ pub enum Call {
     /// Sends a text message; not idempotent.
     SendPhoneVerificationForMessageContact(ContactId, PhoneNumber),
     /// Reads one page of the values of a contact that wait for confirmation.
+    ///
+    /// Unverified (A24): what it tells without an id. It is never asked so.
     ListMessageContactVerifications {
         /// Which contact.
         id: ContactId,
@@ -46,6 +50,8 @@ pub enum Call {
         page: u32,
     },
     /// Drops changes of address or phone that were not confirmed yet.
+    ///
+    /// Unverified (A15): whether it is refused if nothing is confirmed, or the value does not wait.
     CancelMessageContactUpdate {
         /// Which contact.
         id: ContactId,
@@ -55,6 +61,9 @@ pub enum Call {
         phone: Option<PhoneNumber>,
     },
     /// Binds a contact to at most five members.
+    ///
+    /// Unverified (A17): whether one can be bound before its owner has confirmed.
+    /// Unverified (A18): whether binding what is bound, and unbinding what is not, is refused.
     AssociateMembers(ContactId, BTreeSet<MemberId>),
     /// Unbinds a contact from at most five members.
     DisassociateMembers(ContactId, BTreeSet<MemberId>),

@@ -333,6 +333,8 @@ pub struct ObservedContact {
     /// Its name.
     pub name: ContactName,
     /// Its mailbox; `None` when the cloud shows none.
+    ///
+    /// Unverified (A12): which one it is while another waits. The one in force is expected.
     pub email: Option<EmailAddress>,
     /// Its phone; missing, null and empty are all `None`.
     pub phone: Option<PhoneNumber>,
@@ -347,6 +349,9 @@ pub struct ObservedContact {
 }
 
 /// Where a contact stands in the cloud.
+///
+/// Unverified (A10, A13): which of the first two it is while a channel is confirmed and another is
+/// not, or while a confirmed one is to be replaced. It is evidence in one case only, of adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContactStatus {
     /// A channel waits for confirmation.

@@ -189,7 +189,7 @@ impl Ledger {
 
 /// The zone in which the day of the quota begins at midnight.
 ///
-/// Unverified (A9): the zone is not printed.
+/// It is not printed (A9).
 const ZONE: TimeZone = TimeZone::fixed(Offset::constant(8));
 
 fn day_of(at: Timestamp) -> Date {

@@ -98,6 +98,8 @@ impl ChannelState {
 /// What shows that a value was confirmed since it was written, once it no longer waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
+    /// None yet: the cloud has taken the value, and nothing has shown since that it waits.
+    WriteAnswered,
     /// It was seen waiting for its owner.
     SeenPending,
     /// The cloud has taken the order to send a message, which it does only for a value that waits.
@@ -110,13 +112,19 @@ pub enum Evidence {
 
 impl Evidence {
     /// All kinds.
-    pub const ALL: [Self; 4] =
-        [Self::SeenPending, Self::SendAnswered, Self::NothingPending, Self::Active];
+    pub const ALL: [Self; 5] = [
+        Self::WriteAnswered,
+        Self::SeenPending,
+        Self::SendAnswered,
+        Self::NothingPending,
+        Self::Active,
+    ];
 
     /// The evidence as users see it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::WriteAnswered => "WriteAnswered",
             Self::SeenPending => "SeenPending",
             Self::SendAnswered => "SendAnswered",
             Self::NothingPending => "NothingPending",

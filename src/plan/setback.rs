@@ -379,7 +379,7 @@ pub fn record_after(
     error: Option<&CallError>,
     now: Timestamp,
 ) -> Recorded {
-    let verification = verify::after_send(planned.verification, call, error, now);
+    let verification = verify::after_call(planned.verification, call, error, now);
     let planned = Recorded { verification, ..planned };
     if error.is_none() {
         return planned;

@@ -29,7 +29,6 @@ pub(super) fn converge(
     }
     let contact = entry.contact.as_ref();
     let mut changes = changes(wanted, contact);
-    let mut on_its_way = false;
     if sets_a_channel(&changes) {
         // What was written may wait for its owner while the old value is still shown (A12). That
         // holds for an earlier spec and an earlier process too, so it is always asked for.
@@ -39,7 +38,9 @@ pub(super) fn converge(
             return step_on(input, finding, Step::Call(call, urgency(input)));
         };
         leave_out_pending(&mut changes, pending);
-        if let Some(again_at) = verify::other_shows_at(input, wanted, &changes, pending) {
+        if wanted.mode == Mode::Enforce
+            && let Some(again_at) = verify::other_shows_at(input, wanted, &changes, pending)
+        {
             // Written again, a value that is in force would have to be confirmed again (A11).
             let finding = updating("a change that was not confirmed is about to be taken back");
             if now < again_at {
@@ -48,7 +49,7 @@ pub(super) fn converge(
             let call = Call::ListMessageContactVerifications { id: contact.id.clone(), page: 1 };
             return step_on(input, finding, Step::Call(call, urgency(input)));
         }
-        on_its_way = leave_out_on_its_way(input, wanted, contact, &mut changes, pending);
+        leave_out_on_its_way(input, &mut changes, pending);
         if sets_a_channel(&changes) && verify::is_outdated(input, entry) {
             return look(input, view);
         }
@@ -64,10 +65,7 @@ pub(super) fn converge(
         return step_on(input, finding, Step::Call(dropped, urgency(input)));
     }
     if changes == Changes::default() {
-        let hash = input.hash_key.of_write(&contact.id, wanted);
-        // That it was written is what a value on its way is known by.
-        let mismatches = if on_its_way { writes_of(input, &hash) } else { 0 };
-        return in_sync(input, view, LastWrite { hash, mismatches });
+        return in_sync(input, view, input.hash_key.of_write(&contact.id, wanted));
     }
     if changes.name.is_some()
         && let Some(conflict) = create::name_conflict(view)
@@ -140,11 +138,11 @@ fn is_revert(
 }
 
 /// The fields are as wanted, or wait for their owners.
-fn in_sync(input: &Input<'_>, view: &View<'_>, last_write: LastWrite) -> Plan {
+fn in_sync(input: &Input<'_>, view: &View<'_>, hash: String) -> Plan {
     let finding = Finding::met(Reason::InSync, "the directory has what the spec says");
     let record = Recorded {
         directory_id: Some(view.directory_id.clone()),
-        last_write: Some(last_write),
+        last_write: Some(LastWrite { hash, mismatches: 0 }),
         last_error: None,
         ..input.recorded.clone()
     };
@@ -270,24 +268,14 @@ fn leave_out_pending(changes: &mut Changes, pending: &Pending) {
 }
 
 /// A value that was written may not be listed yet, nor be shown: it is left out as well until its
-/// owner was asked and a look since then could tell. Returns whether there is one.
-fn leave_out_on_its_way(
-    input: &Input<'_>,
-    wanted: &DesiredContact,
-    contact: &ObservedContact,
-    changes: &mut Changes,
-    pending: &Pending,
-) -> bool {
-    if writes_of(input, &write_hash(input, wanted, contact, changes)) == 0 {
-        return false;
-    }
+/// owner was asked and a look since then could tell.
+fn leave_out_on_its_way(input: &Input<'_>, changes: &mut Changes, pending: &Pending) {
     let is_on_its_way = |value: &Target| verify::is_on_its_way(input, value, pending);
-    let email = changes.email.take_if(|email| is_on_its_way(&Target::Email(email.clone())));
-    let phone = changes.phone.take_if(|change| match change {
+    changes.email.take_if(|email| is_on_its_way(&Target::Email(email.clone())));
+    changes.phone.take_if(|change| match change {
         PhoneChange::Set(number) => is_on_its_way(&Target::Phone(number.clone())),
         PhoneChange::Clear => false,
     });
-    email.is_some() || phone.is_some()
 }
 
 /// The cloud may refuse to take a number out (A14), and with it the whole call: that goes alone,

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
 use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
-use crate::domain::call::{Action, Call, CallError, Changes, FailureClass, Target};
+use crate::domain::call::{Action, Call, CallError, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
 use crate::domain::ledger::{Ledger, Limit};
 use crate::domain::snapshot::{Entry, Pending, Sight};
@@ -36,8 +36,8 @@ use crate::domain::verification::{
 /// How long after a message the list of waiting values may still lack a value that waits: its
 /// absence is no confirmation before.
 ///
-/// Unverified (A23): whether that list is late at all. With A30 set to `after first Send` a value
-/// is not listed before its first message.
+/// Unverified (A30): whether a value is listed before its first message. The list may be late, too
+/// (A23).
 const LOOK_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// A message that this process has written down in the status and not sent.
@@ -180,8 +180,9 @@ pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending
     };
     let hash = input.hash_key.of_target(value);
     record.filter(|record| record.target == hash).is_some_and(|record| {
-        let waits = record.state != ChannelState::Verified
-            && record.evidence != Some(Evidence::NothingPending);
+        let taken =
+            matches!(record.evidence, Some(Evidence::WriteAnswered | Evidence::SendAnswered));
+        let waits = record.state != ChannelState::Verified && taken;
         waits && settles_at(record).is_none_or(|at| pending.at < at)
     })
 }
@@ -194,9 +195,8 @@ pub(super) fn is_outdated(input: &Input<'_>, entry: &Entry) -> bool {
     let waits =
         |hash: &str| pending.targets.iter().any(|target| input.hash_key.of_target(target) == hash);
     let vanished = |record: &&ChannelRecord| {
-        record.state != ChannelState::Verified
-            && record.evidence.is_some()
-            && !waits(&record.target)
+        let seen = record.evidence.is_some_and(|it| it != Evidence::WriteAnswered);
+        record.state != ChannelState::Verified && seen && !waits(&record.target)
     };
     let read_since = entry.read_at.is_some_and(|at| at >= pending.at);
     !read_since && [email, phone].into_iter().flatten().any(|record| vanished(&record))
@@ -317,7 +317,7 @@ fn is_proven(record: &ChannelRecord, look: Option<bool>, at: Option<Timestamp>) 
             let settled = at.zip(settles_at(record)).is_some_and(|(at, settles)| at >= settles);
             look == Some(false) && settled
         }
-        None => false,
+        Some(Evidence::WriteAnswered) | None => false,
     }
 }
 
@@ -703,14 +703,22 @@ fn limit(input: &Input<'_>, record: &ChannelRecord, now: Timestamp) -> String {
     }
 }
 
-/// What is recorded once a message was asked for. `planned` holds it as sent.
-pub(super) fn after_send(
+/// What is recorded once a call has ended: that the cloud has taken values that wait from now on, or
+/// that a message was asked for. `planned` holds it as sent.
+pub(super) fn after_call(
     planned: Verification,
     call: &Call,
     error: Option<&CallError>,
     now: Timestamp,
 ) -> Verification {
     let Verification { mut email, mut phone } = planned;
+    if let (Call::UpdateMessageContact(_, changes), None) = (call, error) {
+        let sets_phone = matches!(changes.phone, Some(PhoneChange::Set(_)));
+        let set = [(email.as_mut(), changes.email.is_some()), (phone.as_mut(), sets_phone)];
+        for record in set.into_iter().filter_map(|(record, set)| record.filter(|_| set)) {
+            record.evidence = record.evidence.or(Some(Evidence::WriteAnswered));
+        }
+    }
     let action = call.action();
     let record = if action == Action::SendEmailVerificationForMessageContact {
         email.as_mut()

@@ -123,14 +123,16 @@ impl Own {
         std::fs::rename(beside, &self.token_file).unwrap();
     }
 
-    /// So much time goes by, here and in the cloud, in steps that no time stamp is too old for.
-    fn wait(&self, time: SignedDuration) {
+    /// So much time goes by, here and in the cloud, in steps that no time stamp is too old for: a call
+    /// that was signed before one of them has ended before the next.
+    async fn wait(&self, time: SignedDuration) {
         let mut left = time;
         while left.is_positive() {
             let step = left.min(SignedDuration::from_mins(10));
             self.stand.simulator.advance(Duration::try_from(step).unwrap());
             self.clock.advance(step);
             left -= step;
+            self.stand.ask_directory().await;
         }
     }
 
@@ -202,13 +204,13 @@ async fn a_service_account_s_token_is_exchanged_read_anew_and_its_keys_renewed_a
     assert!(matches!(&first[..], [id] if id.starts_with("STS.")), "{first:?}");
 
     // The first token has ended when it is needed again, and another one stands in its place.
-    own.wait(minutes(40));
+    own.wait(minutes(40)).await;
     stand.ask_directory().await;
     assert_eq!(own.exchanges(), 1, "renewed too early");
     own.put_token(DAY);
-    own.wait(minutes(6));
+    own.wait(minutes(6)).await;
     stand.cloud("the keys are renewed", |it| (it.counts().of(EXCHANGE) == 2).then_some(())).await;
-    own.wait(minutes(1));
+    own.wait(minutes(1)).await;
     let mark = stand.mark();
     stand.apply("desk", "Zhoubo", json!({ "title": "CEO" })).await;
     stand.becomes("desk", "Ready", "InSync").await;
@@ -235,10 +237,10 @@ async fn old_keys_are_used_while_they_are_valid_if_they_cannot_be_renewed() {
     let first = own.signers(0);
 
     let expired = "AuthenticationFail.OIDCToken.Expired";
-    own.wait(minutes(50));
+    own.wait(minutes(50)).await;
     stand.cloud("a renewal fails", |it| (it.counts().ended(expired) == 1).then_some(())).await;
     for (after, title) in [(0, "CEO"), (7, "Other")] {
-        own.wait(minutes(after));
+        own.wait(minutes(after)).await;
         stand.apply("desk", "Zhongli", json!({ "title": title })).await;
         stand.becomes("desk", "Ready", "InSync").await;
         stand.directory_becomes("Ready", "Connected").await;
@@ -247,7 +249,7 @@ async fn old_keys_are_used_while_they_are_valid_if_they_cannot_be_renewed() {
     stand.cloud("it is tried again", |it| (it.counts().ended(expired) >= 2).then_some(())).await;
 
     // Half a minute before their end, no call is made with them.
-    own.wait(SignedDuration::from_secs(150));
+    own.wait(SignedDuration::from_secs(150)).await;
     let mark = stand.mark();
     let object = stand.directory_becomes("Ready", "Unauthorized").await;
     let message = message_of(&object, "Ready");
@@ -282,7 +284,7 @@ async fn a_token_service_that_hangs_holds_up_no_call_while_the_old_keys_are_vali
     let id = stand.settled("desk", "Luban", json!({})).await;
 
     stand.simulator.fault(hang());
-    own.wait(minutes(50));
+    own.wait(minutes(50)).await;
     let taken = |it: &directory_simulator::Simulator| it.faults().is_empty().then_some(());
     stand.cloud("the renewal hangs", taken).await;
     let asked = own.exchanges();
@@ -436,7 +438,7 @@ async fn the_node_says_which_role_it_has_and_its_keys_are_renewed() {
     stand.directory_becomes("Ready", "Connected").await;
     let asked = |kind: &str| stand.simulator.counts().of_metadata(kind);
     assert_eq!((asked("token"), asked("role"), asked("credentials")), (1, 1, 1));
-    own.wait(minutes(50));
+    own.wait(minutes(50)).await;
     let renewed = |kind: &'static str| {
         stand.cloud("the keys are renewed", move |it| {
             (it.counts().of_metadata(kind) == 2).then_some(())
@@ -525,10 +527,10 @@ async fn a_role_is_taken_on_top_of_every_source() {
 
     // Its keys live as long as was asked for, and are renewed ahead of that.
     let taken = stand.simulator.counts().of("AssumeRole");
-    own.wait(minutes(60));
+    own.wait(minutes(60)).await;
     stand.ask_directory().await;
     assert_eq!(stand.simulator.counts().of("AssumeRole"), taken, "renewed too early");
-    own.wait(minutes(10));
+    own.wait(minutes(10)).await;
     let renewed =
         |it: &directory_simulator::Simulator| (it.counts().of("AssumeRole") > taken).then_some(());
     stand.cloud("the keys are renewed", renewed).await;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
-use directory_simulator::{CallRecord, ContactChange, ContactState};
+use directory_simulator::{CallRecord, ContactChange, ContactState, Message, MessageState};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -21,10 +22,11 @@ pub(crate) struct Failure {
     pub error: Error,
 }
 
-/// Plays all acts in order, up to the first that fails.
-pub(crate) async fn play(stage: &mut Stage<'_>) -> Option<Failure> {
+/// Plays all acts in order, up to the first that fails. `by_hand`: a person is there who may click.
+pub(crate) async fn play(stage: &mut Stage<'_>, by_hand: bool) -> Option<Failure> {
     let titles = [
         "Five contacts are applied",
+        "Somebody confirms a mailbox and a phone",
         "A title is changed",
         "Somebody else is using the directory",
         "Somebody changes a contact in the console",
@@ -40,11 +42,12 @@ pub(crate) async fn play(stage: &mut Stage<'_>) -> Option<Failure> {
             Err(error) => Err(error),
             Ok(()) => match at {
                 0 => contacts_are_applied(stage).await,
-                1 => a_title_is_changed(stage).await,
-                2 => somebody_else_uses_the_directory(stage).await,
-                3 => somebody_changes_a_contact(stage).await,
-                4 => a_contact_is_not_valid(stage).await,
-                5 => a_contact_is_deleted(stage).await,
+                1 => somebody_confirms(stage, by_hand).await,
+                2 => a_title_is_changed(stage).await,
+                3 => somebody_else_uses_the_directory(stage).await,
+                4 => somebody_changes_a_contact(stage).await,
+                5 => a_contact_is_not_valid(stage).await,
+                6 => a_contact_is_deleted(stage).await,
                 _ => nothing_else_was_done(stage).await,
             },
         };
@@ -97,6 +100,78 @@ async fn contacts_are_applied(stage: &mut Stage<'_>) -> Result<()> {
     let added = written(stage, mark, "AddMessageContact").len();
     let claim = "each was added by one call, one after the other";
     stage.check(added == contacts.len(), claim, || format!("{added} calls"))
+}
+
+/// The owner of `security-desk`, whose mailbox and phone the cloud has written to.
+async fn somebody_confirms(stage: &mut Stage<'_>, by_hand: bool) -> Result<()> {
+    const NAME: &str = "security-desk";
+    const TARGETS: [&str; 2] = ["security@example.com", "86-13800138000"];
+    /// How long a person may take to find the page before the demo goes on without them.
+    const PERSON_TAKES: Duration = Duration::from_secs(90);
+    let messages = |parts: &Parts| -> Vec<Message> {
+        let mut messages = parts.simulator.outbox();
+        messages.retain(|message| TARGETS.contains(&message.target.as_str()));
+        messages
+    };
+    let waiting = |parts: &Parts| {
+        let mut messages = messages(parts);
+        messages.retain(|message| message.state == MessageState::Live);
+        messages
+    };
+    stage
+        .until("a mail and a text message are sent", async |parts| {
+            ensure!(messages(parts).len() == TARGETS.len(), "{} messages", messages(parts).len());
+            current(&parts.contacts(), NAME, "Ready", "VerificationSent").await
+        })
+        .await?;
+    stage.screen.checked(
+        "the cloud has its data, it is not ready: its owner was written to, and has not clicked",
+    )?;
+    let control = stage.parts.simulator.control();
+    stage.screen.note("The mail and the text message are in the outbox of the simulated cloud:")?;
+    stage.screen.line("")?;
+    stage.screen.line(&format!("    {control}/"))?;
+    stage.screen.line("")?;
+    if by_hand {
+        stage.screen.note(&format!(
+            "Open it in a browser and click Verify beside {} and {}. In {} s the demo does it.",
+            TARGETS[0],
+            TARGETS[1],
+            PERSON_TAKES.as_secs()
+        ))?;
+        let end = Instant::now() + PERSON_TAKES;
+        while !waiting(&stage.parts).is_empty() && Instant::now() < end {
+            let looked = stage.until("a moment passes", async |_| Ok(())).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            looked?;
+        }
+    }
+    for message in waiting(&stage.parts) {
+        let form = format!("message={}", message.id);
+        stage.screen.command(&format!("curl -d {form} {control}/confirm"))?;
+        let request =
+            reqwest::Client::builder().no_proxy().build()?.post(format!("{control}/confirm"));
+        let kind = "application/x-www-form-urlencoded";
+        let request = request.header(http::header::CONTENT_TYPE, kind).body(form);
+        request.send().await?.error_for_status()?;
+    }
+    stage.screen.command(&format!(
+        "kubectl -n {TEAM_NAMESPACE} wait --for=condition=Ready mc/{NAME} --timeout=60s"
+    ))?;
+    stage
+        .until("it is ready", async |parts| {
+            current(&parts.contacts(), NAME, "Ready", "InSync").await
+        })
+        .await?;
+    let contact = stage.parts.contacts().get(NAME).await?;
+    let sent = messages(&stage.parts).len();
+    stage.check(
+        sent == TARGETS.len()
+            && is_true(&contact, "EmailVerified")
+            && is_true(&contact, "PhoneVerified"),
+        "it is ready: mailbox and phone are confirmed, and each was written to once",
+        || format!("{sent} messages; {}", seen(&contact)),
+    )
 }
 
 async fn a_title_is_changed(stage: &mut Stage<'_>) -> Result<()> {
@@ -242,6 +317,11 @@ async fn nothing_else_was_done(stage: &mut Stage<'_>) -> Result<()> {
         "in all of it the cloud was written to nine times: 5 added, 3 updated, 1 deleted",
         || format!("{total} writes: {added} added, {updated} updated, {deleted} deleted"),
     )?;
+    stage.check(
+        sent == 7,
+        "seven messages were sent: one to each of five mailboxes and two phones",
+        || format!("{sent} messages"),
+    )?;
     let in_flight = stage.parts.simulator.counts().in_flight_max;
     let claim = "never was more than one call under way";
     stage.check(in_flight == 1, claim, || format!("{in_flight} at once"))?;
@@ -281,6 +361,12 @@ async fn current(
     let is_newest = status["observedGeneration"] == json!(object.metadata.generation);
     ensure!(is_newest && conditions.iter().any(is_it), "{}", seen(&object));
     Ok(())
+}
+
+fn is_true(object: &DynamicObject, condition: &str) -> bool {
+    let conditions = object.data["status"]["conditions"].as_array();
+    let is_it = |it: &Value| it["type"] == condition && it["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(is_it))
 }
 
 /// An object's conditions, one a line.

@@ -104,7 +104,7 @@ async fn demo(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
 /// Plays all acts, tells how they went and, unless that is all, stays up.
 async fn show(stage: &mut Stage<'_>, once: bool) -> Result<()> {
     stage.screen.live();
-    let failure = acts::play(stage).await;
+    let failure = acts::play(stage, !once).await;
     stage.screen.still();
     stage.tell_result(failure.as_ref(), once)?;
     if failure.is_none() && !once {

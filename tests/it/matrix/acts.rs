@@ -1,6 +1,7 @@
 //! The acts of the standard story, and what differs by nature under some answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use directory_simulator::{ContactChange, DeletionPlan, FailReason};
 use serde_json::{Value, json};
@@ -28,6 +29,10 @@ pub enum Deed {
     Outsider(ContactChange),
     /// Somebody deletes it there.
     OutsiderDeletes,
+    /// The same, and the next message to a mailbox gets no answer and is not sent.
+    ApplyAndLose(Vec<(&'static str, Value)>),
+    /// Nothing, for so long.
+    Wait(Duration),
     /// A person deletes the objects; deletions in the background end so.
     Delete { plan: DeletionPlan },
 }
@@ -59,6 +64,14 @@ pub const APART: &[([&str; 2], &str)] = &[
         ["A12 shows pending", "A23 get lags"],
         "a change that was taken back still shows for a while as if it was in force, so that the \
          wanted address is written over it, and its owner asked once more",
+    ),
+    (
+        ["A4 clears the phone", "A29 latin letters only"],
+        "without the first new name, the message of the second counts for the contact made anew",
+    ),
+    (
+        ["A26 expanded", "A29 latin letters only"],
+        "as long as a name is refused, it is not found out what follows from a folder",
     ),
     (
         ["A17 mismatch", "A26 expanded"],
@@ -233,7 +246,7 @@ const DIFFERENCES: &[Difference] = &[
             for write in [UPDATE, BIND_TO, UNBIND_FROM] {
                 *ends.more.entry(write).or_default() += 2;
             }
-            ends.refused += 6;
+            ends.refused += 12;
         },
     },
     Difference {
@@ -541,6 +554,55 @@ pub fn standard() -> Vec<Act> {
         },
     ]
 }
+
+/// An owner who takes days, and a message that is lost on its way.
+pub fn slow() -> Vec<Act> {
+    let mut acts = standard();
+    let mut take = |name: &str| {
+        let at = acts.iter().position(|act| act.name == name).unwrap();
+        acts.swap_remove(at)
+    };
+    let (create, confirm, delete) = (take(CREATE), take(CONFIRM), take(DELETE));
+    vec![
+        create,
+        Act {
+            name: "their owners do not click for a day, and are asked once more",
+            deed: Deed::Wait(A_DAY_AND_A_BIT),
+            ends: |ends| {
+                ends.done = [(MAIL, 2), (TEXT, 1)].into();
+                ends.messages = words(&[FIRST, PHONE, PLAIN]);
+            },
+        },
+        confirm,
+        Act {
+            name: "there is another address, and its message is lost",
+            deed: Deed::ApplyAndLose(vec![("main", json!({ "emailAddress": SECOND }))]),
+            ends: |ends| {
+                moved(ends, FIRST, SECOND);
+                ends.done.remove(MAIL);
+                ends.messages.clear();
+                ends.refused = 1;
+            },
+        },
+        Act {
+            name: "a day later its owner is asked all the same",
+            deed: Deed::Wait(A_DAY_AND_A_BIT),
+            ends: |ends| {
+                ends.done = [(MAIL, 1)].into();
+                ends.messages = words(&[SECOND]);
+            },
+        },
+        Act {
+            name: "and clicks",
+            deed: Deed::Click,
+            ends: |ends| confirmed(ends, &[("EmailVerified", SECOND)]),
+        },
+        delete,
+    ]
+}
+
+/// `resendAfter` when the spec does not say, and no more than a poll or two.
+const A_DAY_AND_A_BIT: Duration = Duration::from_mins(24 * 60 + 2);
 
 fn created(ends: &mut Ends) {
     let sent = ("EmailVerified", "VerificationSent");

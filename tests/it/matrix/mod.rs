@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 
-use self::acts::Act;
+use self::acts::{Act, Deed};
 use self::cases::Case;
 use self::stage::{POLL, Place, STEP, Stage};
 use self::story::Story;
@@ -19,6 +19,10 @@ use self::story::Story;
 /// The clocks are moved so often by the time of a poll, and then by longer steps.
 const SHORT_STEPS: u32 = 8;
 const LONG_STEP: Duration = Duration::from_mins(2);
+
+/// A step of those that wait for hours. The cloud takes no call that was signed a quarter of an hour
+/// ago.
+const WAITING_STEP: Duration = Duration::from_mins(14);
 
 /// What an act may take on the clocks. Much less is needed; more means that nothing moves on.
 const AN_ACT_TAKES: Duration = Duration::from_mins(30);
@@ -45,6 +49,16 @@ async fn the_standard_story_ends_alike_whatever_the_cloud_answers_to_what_is_not
     play(cases, acts::standard()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_who_take_days_are_asked_once_a_day_whatever_the_cloud_answers() {
+    let about_messages = ["A7", "A9", "A10 ", "A13 ", "A16", "A23", "A30"];
+    let is_about =
+        |case: &Case| about_messages.iter().any(|number| case.answers[0].starts_with(number));
+    let mut cases = vec![Case::assumed()];
+    cases.extend(Case::each().into_iter().filter(is_about));
+    play(cases, acts::slow()).await;
+}
+
 /// A cloud that does not read what it is told does nothing; that is a case for itself.
 fn combination(seed: u64) -> Case {
     Case::thrown(seed, |answer, others| {
@@ -68,11 +82,19 @@ async fn play(cases: Vec<Case>, acts: Vec<Act>) {
         stream::iter(&mut stories).for_each_concurrent(16, |story| story.play(&stage, act)).await;
         stage.settles(&places(&stories)).await;
         let (mut steps, mut walked) = (0, Duration::ZERO);
+        if let Deed::Wait(by) = act.deed {
+            while walked < by {
+                let step = WAITING_STEP.min(by - walked);
+                stage.step(&places(&stories), step).await;
+                (steps, walked) = (steps + 1, walked + step);
+            }
+        }
+        let (first, until) = (steps, walked + AN_ACT_TAKES);
         let mut ended = false;
-        while !ended && walked < AN_ACT_TAKES {
+        while !ended && walked < until {
             // Once more after the end: what has ended stays as it is, and nothing is done for it.
             ended = stories.iter().all(|it| it.ended(&stage).is_ok());
-            let by = if ended || steps < SHORT_STEPS { STEP } else { LONG_STEP };
+            let by = if ended || steps < first + SHORT_STEPS { STEP } else { LONG_STEP };
             stage.step(&places(&stories), by).await;
             (steps, walked) = (steps + 1, walked + by);
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster::AuditEvent;
-use directory_simulator::{CallRecord, Channel, Contact, MessageState, Options, Switches};
+use directory_simulator::{
+    CallRecord, Channel, Contact, Fault, FaultKind, MessageState, Options, Switches,
+};
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::{Value, json};
 
@@ -140,6 +142,13 @@ impl Story {
                 .unwrap();
                 self.place.simulator.release();
             }
+            Deed::ApplyAndLose(objects) => {
+                let lost = FaultKind::Drop { executed: false };
+                let send = "SendEmailVerificationForMessageContact";
+                self.place.simulator.fault(Fault::on(send, lost));
+                self.apply(stage, objects).await;
+            }
+            Deed::Wait(_) => {}
             Deed::Click => self.click(),
             Deed::Outsider(change) => {
                 let id = self.id_in_cloud(stage, "main").unwrap();
