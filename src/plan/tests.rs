@@ -930,12 +930,15 @@ fn the_phone_of_a_contact_that_was_taken_over_is_verified_by_an_order_that_is_re
     let early = Situation { own: own.clone(), recorded: taken.clone(), now: at(87_399), ..fresh() };
     assert_eq!(planned(&early).step, None);
     let due = Situation { own, recorded: taken, now: at(87_400), ..fresh() };
-    check(due.clone(), expect![[r#"
+    check(
+        due.clone(),
+        expect![[r#"
         InSync=True
         Create: SendPhoneVerificationForMessageContact c-unheld
         phone: Sent, 1 sent, last 87400, evidence none
         phone: next at 173800
-        written down at 87400"#]]);
+        written down at 87400"#]],
+    );
     let Plan { record, step: Some(Step::Call(call, _)), .. } = planned(&due) else {
         panic!("a message is ordered");
     };
@@ -2039,7 +2042,9 @@ fn told_of_bindings(
         };
         text.push('\n');
         situation.attempts = plan.attempts.after(call, error.as_ref(), situation.now);
-        situation.recorded = record_after(&situation.recorded, plan.record, call, error.as_ref());
+        let now = situation.now;
+        situation.recorded =
+            record_after(&situation.recorded, plan.record, call, error.as_ref(), now);
     }
     panic!("it does not end:\n{text}")
 }
