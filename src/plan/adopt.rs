@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Desired, Input, Plan, Step, Urgency, View, create, forbidding, rest, step_on, verify};
 use crate::domain::call::{Call, Target};
 use crate::domain::contact::{Adoption, ContactStatus, DesiredContact, Mode, Recorded};
+use crate::domain::directory::Management;
 use crate::domain::snapshot::Entry;
 use crate::domain::verdict::{Finding, Reason};
 use crate::domain::verification::{
@@ -60,7 +61,8 @@ pub(super) fn consider(
     };
     let enforced = DesiredContact { mode: Mode::Enforce, ..wanted.clone() };
     let desired = Desired::Present(&enforced);
-    let as_if_held = Input { finalizer: true, desired, ..input.clone() };
+    let management = Management::Full;
+    let as_if_held = Input { finalizer: true, desired, management, ..input.clone() };
     let next = create::replan(&as_if_held, view, &record, now);
     if let Some(Step::Call(call, _)) = &next.step
         && call.action().is_read()

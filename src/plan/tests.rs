@@ -918,6 +918,36 @@ fn a_change_that_waits_and_is_not_wanted_keeps_a_contact_from_being_taken_over()
     );
 }
 
+/// The cloud does not say that a phone is verified. It tells when a message is ordered, and sends
+/// none then.
+#[test]
+fn the_phone_of_a_contact_that_was_taken_over_is_verified_by_an_order_that_is_refused() {
+    let taken = planned(&alike()).record;
+    let contact = ObservedContact { id: "c-unheld".into(), ..observed() };
+    let own =
+        Entry { pending: Some(Pending { targets: vec![], at: at(87_390) }), ..entry(contact) };
+    let own = Some(Sight::Known(own));
+    let early = Situation { own: own.clone(), recorded: taken.clone(), now: at(87_399), ..fresh() };
+    assert_eq!(planned(&early).step, None);
+    let due = Situation { own, recorded: taken, now: at(87_400), ..fresh() };
+    check(
+        due.clone(),
+        expect![[r#"
+        InSync=True
+        Create: SendPhoneVerificationForMessageContact c-unheld
+        phone: Sent, 1 sent, last 87400, evidence none
+        phone: next at 173800
+        written down at 87400"#]],
+    );
+    let Plan { record, step: Some(Step::Call(call, _)), .. } = planned(&due) else {
+        panic!("a message is ordered");
+    };
+    let refusal = failed(call.action(), FailureClass::NothingPending, "").error;
+    let record = record_after(&due.recorded, record, &call, Some(&refusal), due.now);
+    let verdict = planned(&Situation { recorded: record, ..due }).verdict;
+    assert_eq!(verdict.phone_verified.map(|finding| finding.reason), Some(Reason::Verified));
+}
+
 #[test]
 fn always_takes_over_what_differs_and_then_puts_it_right() {
     let others = |contact: &mut ObservedContact| {
@@ -950,6 +980,12 @@ fn report_only_takes_nothing_over_and_shows_nothing_of_the_contact() {
     check(differs.clone(), expect!["Drifted=False"]);
     assert!(said(fits).contains("would be taken over"));
     assert!(said(differs).contains("would not be taken over"));
+    // The same under a directory that only reports, also where a change that waits would be dropped.
+    let management = Management::ReportOnly;
+    let waiting = Some(vec![Target::Email(email("other@example.org"))]);
+    let (fits, drops) = (alike(), unheld(waiting, |_| {}));
+    assert!(said(Situation { management, ..fits }).contains("would be taken over"));
+    assert!(said(Situation { management, ..drops }).contains("would not be taken over"));
     let never = |spec: &mut DesiredContact| {
         (spec.mode, spec.adoption) = (Mode::ReportOnly, Adoption::Never);
     };

@@ -14,17 +14,6 @@ use tokio::task::JoinHandle;
 use crate::drift::remembered;
 use crate::stand::{self, PATIENCE, Stand, assert_stalled, condition_of, message_of};
 
-/// A cluster whose operators each story starts and stops itself, on a clock that it moves.
-async fn own_cluster() -> &'static Cluster {
-    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
-    let start = async || {
-        let cluster = Cluster::start(cluster::Options::default()).await.unwrap();
-        stand::prepare(&cluster).await;
-        cluster
-    };
-    CLUSTER.get_or_init(start).await
-}
-
 fn operator(cluster: &Cluster, clock: &Clock) -> JoinHandle<()> {
     let client = Client::try_from(cluster.config()).unwrap();
     tokio::spawn(stand::run_operator(client, clock.clone()))
@@ -75,7 +64,9 @@ async fn put_right(stand: &Stand, id: &str, times: usize) -> DynamicObject {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_is_put_right_five_times_an_hour_whatever_is_restarted() {
-    let (cluster, clock) = (own_cluster().await, Clock::system());
+    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+    let cluster = CLUSTER.get_or_init(stand::another_cluster).await;
+    let clock = Clock::system();
     let mut running = operator(cluster, &clock);
     let stand = Stand::on(cluster, Options::default()).await;
     // Long enough for no poll to come by itself.

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use directory_simulator::NewContact;
+use directory_simulator::{NewContact, Options};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use message_contact_operator::api::{MessageContact, ResourceDirectory};
+use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::stand::{self, PATIENCE, Stand, apply, becomes, cluster, condition_of};
+use crate::stand::{self, PATIENCE, Stand, apply, becomes, cluster, condition_of, message_of};
 
 /// One section of the guide.
 struct Section {
@@ -77,14 +78,15 @@ impl Section {
 
 /// A command as a shell takes it apart: single quotes keep what is in them.
 fn words(command: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for (index, part) in command.split('\'').enumerate() {
-        if index % 2 == 1 {
-            words.push(part.to_owned());
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    for letter in command.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.extend(word.take()),
+            letter => word.get_or_insert_default().push(letter),
         }
     }
+    words.extend(word);
     words
 }
 
@@ -108,7 +110,7 @@ impl Place<'_> {
             match word {
                 "--context" => context = words.next().unwrap(),
                 "-n" => namespace = words.next().unwrap(),
-                "-f" | "-p" | "--type" => flags.push((word, words.next().unwrap())),
+                "-f" | "-o" | "-p" | "--type" => flags.push((word, words.next().unwrap())),
                 flag if flag.starts_with("--") => flags.push(flag.split_once('=').unwrap()),
                 word => plain.push(word),
             }
@@ -131,6 +133,15 @@ impl Place<'_> {
                 let (api, name) = self.of_kind(client, kind, namespace, name);
                 let condition = what.strip_prefix("condition=").expect(command);
                 is_true(&api, &name, condition).await;
+            }
+            (["get", kind, name], [("-o", shown)]) => {
+                let synced = "jsonpath={.status.conditions[?(@.type==\"Synced\")].message}";
+                assert_eq!(*shown, synced);
+                let (api, name) = self.of_kind(client, kind, namespace, name);
+                let object = becomes(&api, &name, "Synced", "Drifted").await;
+                let message = message_of(&object, "Synced");
+                assert!(message.contains("would be taken over"), "{message}");
+                assert!(object.data["status"].get("contactId").is_none(), "nothing is held yet");
             }
             _ => panic!("the story does not know this command: {command}"),
         }
@@ -259,4 +270,43 @@ async fn the_guide_moves_an_object_to_another_namespace() {
     there.delete("on-call", &DeleteParams::default()).await.unwrap();
     is_gone(&there, "on-call").await;
     assert!(stand.simulator.state().contact(&id).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guide_moves_an_object_to_another_cluster() {
+    let guide = Section::of_guide("To another cluster");
+    // Each operator looks only when it has to, so that the two do not call at the same time.
+    let stand = Stand::with(Options::default(), json!({ "pollInterval": "24h" })).await;
+    let new = stand::another_cluster().await;
+    let client = Client::try_from(new.config()).unwrap();
+    let running = tokio::spawn(stand::run_operator(client.clone(), Clock::system()));
+    let there = new.namespace("moved").await.unwrap();
+    let id = settled(&stand, &guide.files["on-call.yaml"], &stand.namespace).await;
+    let bystander = stand.bystander("OnCaller");
+    let (before, writes) = (stand.simulator.state().contacts, stand.simulator.counts().writes);
+
+    // The namespace has one name in both clusters; here each has a name of its own.
+    let mut place = Place {
+        stand: &stand,
+        clusters: BTreeMap::from([("old", stand.client.clone()), ("new", client.clone())]),
+        namespaces: BTreeMap::new(),
+        files: &guide.files,
+    };
+    for command in guide.steps.iter().flatten() {
+        let namespace = if command.contains("--context old") { &stand.namespace } else { &there };
+        place.namespaces = BTreeMap::from([("team-a", namespace.clone())]);
+        place.run(command).await;
+        assert_eq!(stand.simulator.counts().writes, writes, "{command}");
+    }
+    let kind = ApiResource::erase::<MessageContact>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &there, &kind);
+    let object = becomes(&api, "on-call", "Ready", "InSync").await;
+    assert_eq!(object.data["status"]["contactId"], json!(id));
+    assert_eq!(condition_of(&object, "EmailVerified")["status"], "True");
+    assert_eq!(stand.simulator.state().contacts, before, "the contact is as it was");
+    assert_eq!((stand.simulator.counts().writes, stand.simulator.outbox().len()), (writes, 0));
+    assert!(stand.contacts().get_opt("on-call").await.unwrap().is_none());
+    stand.is_untouched(&bystander);
+    running.abort();
+    let _ = running.await;
 }

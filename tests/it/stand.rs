@@ -54,6 +54,13 @@ pub async fn cluster() -> &'static Cluster {
     cluster
 }
 
+/// A cluster beside the shared one, prepared like it, whose operators the story runs.
+pub async fn another_cluster() -> Cluster {
+    let cluster = Cluster::start(cluster::Options::default()).await.unwrap();
+    prepare(&cluster).await;
+    cluster
+}
+
 /// Puts our definitions and the operator's namespace into a cluster.
 pub async fn prepare(cluster: &Cluster) {
     cluster.apply_crds(&api::crds()).await.unwrap();
