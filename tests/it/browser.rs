@@ -26,6 +26,9 @@ async fn a_person_clicks_the_verification_in_a_browser_and_the_contact_becomes_r
     let object = stand.becomes("clicks", "Ready", "VerificationSent").await;
     assert_eq!(condition_of(&object, "Ready")["status"], "False");
 
+    // That it is sent is written down before it is.
+    stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
+
     browser.go(&format!("{}/", stand.simulator.control())).await;
     let page = browser.text().await;
     assert!(page.contains("clicks@example.com"), "{page}");
