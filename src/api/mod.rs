@@ -8,6 +8,8 @@ pub mod resource_directory;
 
 pub mod parse;
 
+pub mod values;
+
 pub mod names;
 
 pub mod status;

@@ -9,8 +9,8 @@ use jiff::SignedDuration;
 use super::message_contact::{
     ADOPTION_POLICIES, ChannelStatus, DELETION_POLICIES, DriftStatus, EMAIL_MISSING, EMAIL_TWICE,
     MAX_SENDS, MEMBERS_ADVICE, MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec,
-    MessageContactStatus, PHONE_TWICE, Private, READY_WHENS, RECONCILE_POLICIES, SENDS,
-    Verification, VerificationStatus,
+    MessageContactStatus, PHONE_TWICE, Private, READY_WHENS, RECONCILE_POLICIES, SECRET_KEY_ADVICE,
+    SENDS, SecretKeyRef, ValueFrom, Verification, VerificationStatus,
 };
 use super::names::{is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
@@ -21,8 +21,10 @@ use super::resource_directory::{
     VALUES_UNUSED, VerificationSends,
 };
 use super::schema::{
-    DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, WORD_CHARS_MAX,
+    DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, OBJECT_NAME_CHARS_MAX,
+    WORD_CHARS_MAX,
 };
+use super::values::{Value, Values};
 use crate::domain::access::{Endpoint, Hidden, NotAllowed};
 use crate::domain::channel::{EmailAddress, Malformed, PhoneNumber};
 use crate::domain::contact::{
@@ -69,32 +71,70 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// What the spec of a contact asks for.
+/// Why the spec of a contact cannot be followed, by who ends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContactProblem {
+    /// A field, or the value that it names, is not acceptable: a person changes it.
+    #[error("{0}")]
+    Invalid(Problem),
+    /// A Secret, or its key, is missing or may not be read: it may come by itself.
+    #[error("{0}")]
+    SecretNotFound(Problem),
+    /// A Secret was not read yet, and everything else is acceptable.
+    #[error("a value from a Secret is not known yet")]
+    Unread,
+}
+
+impl From<Problem> for ContactProblem {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(problem)
+    }
+}
+
+/// What the spec of a contact asks for. `values` holds what is known of what it takes from Secrets.
 ///
 /// # Errors
-/// The first field that is not acceptable, or that this version cannot follow.
-pub fn contact(spec: &MessageContactSpec) -> Result<DesiredContact, Problem> {
+/// The first field that is not acceptable; or if all are, the first value that is not there.
+pub fn contact(
+    spec: &MessageContactSpec,
+    values: &Values,
+) -> Result<DesiredContact, ContactProblem> {
     if !is_object_name(directory_name(spec)) {
-        return Err(Problem::at("directoryRef.name", OBJECT_NAME_ADVICE));
+        return Err(Problem::at("directoryRef.name", OBJECT_NAME_ADVICE).into());
     }
     one_of("deletionPolicy", spec.deletion_policy.as_deref(), &DELETION_POLICIES)?;
-    let mode = one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?;
     let ready_when = one_of("readyWhen", spec.ready_when.as_deref(), &READY_WHENS)?;
+    let (email, phone) = (email(spec, &values.email), phone(spec, &values.phone));
+    let of_values = [email.as_ref().err(), phone.as_ref().err()];
+    let is_invalid = |problem: &&ContactProblem| matches!(problem, ContactProblem::Invalid(_));
+    if let Some(problem) = of_values.into_iter().flatten().find(is_invalid) {
+        return Err(problem.clone());
+    }
     Ok(DesiredContact {
         name: ContactName::parse(spec.name.reveal()).map_err(at("name"))?,
         title: title(&spec.title)?,
-        email: email(spec)?,
-        phone: phone(spec)?,
         message_types: message_types(&spec.message_types)?,
         members: members(spec.members.as_deref())?,
-        mode: if mode == Some("ReportOnly") { Mode::ReportOnly } else { Mode::Enforce },
+        mode: mode(spec)?,
         adoption: adoption("adoptionPolicy", spec.adoption_policy.as_deref())?,
         verification: verification(spec.verification.as_ref())?,
         ready_when: match ready_when {
             Some("Synced") => ReadyWhen::Synced,
             _ => ReadyWhen::Verified,
         },
+        // Last: who waits for a Secret has nothing else to put right.
+        email: email?,
+        phone: phone?,
     })
+}
+
+/// What may be written to the cloud for a contact.
+///
+/// # Errors
+/// The word is not one of those that the schema allows.
+pub fn mode(spec: &MessageContactSpec) -> Result<Mode, Problem> {
+    let word = one_of("reconcilePolicy", spec.reconcile_policy.as_deref(), &RECONCILE_POLICIES)?;
+    Ok(if word == Some("ReportOnly") { Mode::ReportOnly } else { Mode::Enforce })
 }
 
 /// What deleting the object does in the cloud. Works for every spec: an object that can not be
@@ -385,30 +425,72 @@ fn message_types(words: &[String]) -> Result<BTreeSet<MessageType>, Problem> {
     Ok(types)
 }
 
-fn email(spec: &MessageContactSpec) -> Result<EmailAddress, Problem> {
+fn email(
+    spec: &MessageContactSpec,
+    known: &Value<EmailAddress>,
+) -> Result<EmailAddress, ContactProblem> {
     match (&spec.email_address, &spec.email_address_from) {
-        (None, None) => Err(Problem::at("emailAddress", EMAIL_MISSING)),
-        (Some(_), Some(_)) => Err(Problem::at("emailAddressFrom", EMAIL_TWICE)),
-        (None, Some(_)) => Err(Problem::at(
-            "emailAddressFrom",
-            "this version does not read values from Secrets yet; write emailAddress",
-        )),
-        (Some(text), None) => EmailAddress::parse(text.reveal()).map_err(at("emailAddress")),
+        (None, None) => Err(Problem::at("emailAddress", EMAIL_MISSING).into()),
+        (Some(_), Some(_)) => Err(Problem::at("emailAddressFrom", EMAIL_TWICE).into()),
+        (None, Some(from)) => from_secret("emailAddressFrom", from, known),
+        (Some(text), None) => Ok(EmailAddress::parse(text.reveal()).map_err(at("emailAddress"))?),
     }
 }
 
-fn phone(spec: &MessageContactSpec) -> Result<Option<PhoneNumber>, Problem> {
+fn phone(
+    spec: &MessageContactSpec,
+    known: &Value<PhoneNumber>,
+) -> Result<Option<PhoneNumber>, ContactProblem> {
     match (&spec.phone_number, &spec.phone_number_from) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Problem::at("phoneNumberFrom", PHONE_TWICE)),
-        (None, Some(_)) => Err(Problem::at(
-            "phoneNumberFrom",
-            "this version does not read values from Secrets yet; write phoneNumber",
-        )),
+        (Some(_), Some(_)) => Err(Problem::at("phoneNumberFrom", PHONE_TWICE).into()),
+        (None, Some(from)) => from_secret("phoneNumberFrom", from, known).map(Some),
         (Some(text), None) => {
-            PhoneNumber::parse(text.reveal()).map(Some).map_err(at("phoneNumber"))
+            Ok(Some(PhoneNumber::parse(text.reveal()).map_err(at("phoneNumber"))?))
         }
     }
+}
+
+/// A value that stands in a Secret, or why it cannot be had. Secret and key are named, the value
+/// never is.
+fn from_secret<T: Clone>(
+    field: &str,
+    from: &ValueFrom,
+    known: &Value<T>,
+) -> Result<T, ContactProblem> {
+    let SecretKeyRef { name, key } = &from.secret_key_ref;
+    let malformed = |part: &str, advice: &str| {
+        Err(Problem::at(&format!("{field}.secretKeyRef.{part}"), advice).into())
+    };
+    if !is_object_name(name) {
+        return malformed("name", OBJECT_NAME_ADVICE);
+    }
+    if !is_secret_key(key) {
+        return malformed("key", SECRET_KEY_ADVICE);
+    }
+    let missing = |what: String| Err(ContactProblem::SecretNotFound(Problem::at(field, what)));
+    match known {
+        Value::Unread => Err(ContactProblem::Unread),
+        Value::Forbidden => missing(format!(
+            "the operator may not read the Secret `{name}` of this namespace; grant its service \
+             account `get` on it"
+        )),
+        Value::NoSecret => missing(format!(
+            "there is no Secret `{name}` in this namespace; create it, with the key `{key}`"
+        )),
+        Value::NoKey => missing(format!("the Secret `{name}` has no key `{key}`; add it")),
+        Value::Malformed(advice) => {
+            let what = format!("the value of `{key}` in the Secret `{name}`: {advice}");
+            Err(Problem::at(field, what).into())
+        }
+        Value::Known(value) => Ok(value.clone()),
+    }
+}
+
+/// As the pattern in the schema: the key of a Secret.
+fn is_secret_key(text: &str) -> bool {
+    (1..=OBJECT_NAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 fn endpoint(

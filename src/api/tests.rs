@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use super::message_contact::{MessageContactSpec, MessageContactStatus};
-use super::parse::{self, DirectoryProblem};
+use super::parse::{self, ContactProblem, DirectoryProblem};
 use super::resource_directory::{ContactCounts, ResourceDirectorySpec, ResourceDirectoryStatus};
 use super::status::{self, DirectoryFacts, Facts};
+use super::values::{self, Value as Kept, Values};
 use crate::domain::access::Endpoint;
 use crate::domain::call::DirectoryIdentity;
 use crate::domain::channel::{EmailAddress, PhoneNumber};
@@ -174,7 +175,7 @@ fn a_strange_object_can_still_be_read() {
         "spec": { "title": "Boss", "later": 1 }, "status": { "creation": { "name": "X" } },
     });
     let read: super::MessageContact = serde_json::from_value(strange).unwrap();
-    assert!(parse::contact(&read.spec).is_err());
+    assert!(parse::contact(&read.spec, &Values::default()).is_err());
 }
 
 // --- Parsing ----------------------------------------------------------------------------------
@@ -189,21 +190,28 @@ fn spec() -> MessageContactSpec {
     }
 }
 
-/// What is refused after one change: the field, without `spec.`.
-fn refused(change: Value) -> String {
+/// The spec after one change.
+fn changed(change: Value) -> MessageContactSpec {
     let mut spec = serde_json::to_value(spec()).unwrap();
     for (field, value) in change.as_object().unwrap() {
         spec[field] = value.clone();
     }
-    let spec: MessageContactSpec = serde_json::from_value(spec).unwrap();
-    let problem = parse::contact(&spec).expect_err("is accepted");
+    serde_json::from_value(spec).unwrap()
+}
+
+/// What is refused after one change: the field, without `spec.`. A refusal needs no Secret.
+fn refused(change: Value) -> String {
+    let problem = match parse::contact(&changed(change), &Values::default()) {
+        Err(ContactProblem::Invalid(problem)) => problem,
+        other => panic!("{other:?}"),
+    };
     assert!(!problem.message.is_empty());
     problem.field_path.strip_prefix("spec.").unwrap().to_owned()
 }
 
 #[test]
 fn a_contact_is_parsed_with_what_absence_means() {
-    let desired = parse::contact(&spec()).unwrap();
+    let desired = parse::contact(&spec(), &Values::default()).unwrap();
     assert_eq!(desired.name.as_str(), "Firewall");
     assert_eq!(desired.title, Title::TechnicalDirector);
     assert_eq!(desired.email, EmailAddress::observed("mailbox@example.com".into()));
@@ -220,10 +228,105 @@ fn bound_to_nothing_is_not_the_same_as_left_alone() {
     let members = |ids: &[&str]| {
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();
         let spec = MessageContactSpec { members: Some(ids), ..spec() };
-        parse::contact(&spec).unwrap().members
+        parse::contact(&spec, &Values::default()).unwrap().members
     };
     assert_eq!(members(&[]), Some(BTreeSet::new()));
     assert_eq!(members(&["rd-a1b2c3"]), Some(BTreeSet::from([MemberId::from("rd-a1b2c3")])));
+}
+
+/// A spec that takes both values from the Secret `desk`.
+fn from_secret() -> MessageContactSpec {
+    let at = |key: &str| json!({ "secretKeyRef": { "name": "desk", "key": key } });
+    changed(json!({ "emailAddress": null, "emailAddressFrom": at("mail"),
+        "phoneNumberFrom": at("tel") }))
+}
+
+#[test]
+fn values_of_a_secret_become_the_contact_s() {
+    let spec = from_secret();
+    let places = values::places(&spec);
+    let keys = [places.email, places.phone].map(|place| place.unwrap().key.clone());
+    assert_eq!(keys, ["mail", "tel"]);
+    let known = Values {
+        email: values::email(Some(b"desk@example.com\n")),
+        phone: values::phone(Some(b"86-13800138000\r\n")),
+    };
+    let desired = parse::contact(&spec, &known).unwrap();
+    assert_eq!(desired.email, EmailAddress::observed("desk@example.com".into()));
+    assert_eq!(desired.phone, Some(PhoneNumber::observed("86-13800138000".into())));
+    // What the spec says itself is not taken from anywhere else.
+    let desired = parse::contact(&self::spec(), &known).unwrap();
+    assert_eq!(desired.email, EmailAddress::observed("mailbox@example.com".into()));
+    assert_eq!(desired.phone, None);
+    assert!(!format!("{known:?}").contains("desk@"));
+}
+
+#[test]
+fn one_line_end_is_no_part_of_a_value_and_anything_else_is() {
+    let good: [&[u8]; 3] = [b"a@example.com", b"a@example.com\n", b"a@example.com\r\n"];
+    for bytes in good {
+        let expected = Kept::Known(EmailAddress::observed("a@example.com".into()));
+        assert_eq!(values::email(Some(bytes)), expected);
+    }
+    let bad: [&[u8]; 8] = [
+        b"",
+        b"\n",
+        b"a@example.com\n\n",
+        b"a@example.com\r",
+        b" a@example.com",
+        b"a@example.com \n",
+        b"\xef\xbb\xbfa@example.com",
+        b"a@example.com\xff",
+    ];
+    for bytes in bad {
+        assert!(matches!(values::email(Some(bytes)), Kept::Malformed(_)), "{bytes:?}");
+    }
+    assert!(matches!(values::phone(Some(b"13800138000")), Kept::Malformed(_)));
+    assert_eq!(values::phone(None), Kept::NoKey);
+}
+
+#[test]
+fn what_a_secret_lacks_is_told_with_its_name_and_key() {
+    let known = || values::email(Some(b"desk@example.com"));
+    let check = |phone: Kept<PhoneNumber>| {
+        let values = Values { email: known(), phone };
+        parse::contact(&from_secret(), &values).expect_err("it is not known")
+    };
+    let missing = |phone| match check(phone) {
+        ContactProblem::SecretNotFound(problem) => problem.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        missing(Kept::NoSecret),
+        "spec.phoneNumberFrom: there is no Secret `desk` in this namespace; create it, with the \
+         key `tel`"
+    );
+    assert_eq!(
+        missing(Kept::NoKey),
+        "spec.phoneNumberFrom: the Secret `desk` has no key `tel`; add it"
+    );
+    assert_eq!(
+        missing(Kept::Forbidden),
+        "spec.phoneNumberFrom: the operator may not read the Secret `desk` of this namespace; \
+         grant its service account `get` on it"
+    );
+    let malformed = check(values::phone(Some(b"private"))).to_string();
+    assert!(
+        malformed
+            .starts_with("spec.phoneNumberFrom: the value of `tel` in the Secret `desk`: write"),
+        "{malformed}"
+    );
+    assert!(!malformed.contains("private"));
+    assert_eq!(check(Kept::Unread), ContactProblem::Unread);
+
+    // Whoever waits for a Secret has nothing else to put right.
+    let mut spec = from_secret();
+    spec.message_types = Vec::new();
+    let problem = parse::contact(&spec, &Values::default());
+    assert!(matches!(problem, Err(ContactProblem::Invalid(_))), "{problem:?}");
+    let values = Values { email: Kept::Unread, phone: values::phone(Some(b"private")) };
+    let problem = parse::contact(&from_secret(), &values);
+    assert!(matches!(problem, Err(ContactProblem::Invalid(_))), "{problem:?}");
 }
 
 #[test]
@@ -235,12 +338,19 @@ fn a_contact_is_refused_for_one_field() {
     assert_eq!(refused(json!({ "emailAddress": "Owner <o@example.com>" })), "emailAddress");
     assert_eq!(refused(json!({ "emailAddress": null })), "emailAddress");
     assert_eq!(refused(json!({ "emailAddressFrom": secret })), "emailAddressFrom");
-    assert_eq!(
-        refused(json!({ "emailAddress": null, "emailAddressFrom": secret })),
-        "emailAddressFrom"
-    );
     assert_eq!(refused(json!({ "phoneNumber": "13812345678" })), "phoneNumber");
-    assert_eq!(refused(json!({ "phoneNumberFrom": secret })), "phoneNumberFrom");
+    let both = json!({ "phoneNumber": "86-13800138000", "phoneNumberFrom": secret });
+    assert_eq!(refused(both), "phoneNumberFrom");
+    let named = |name: &str, key: &str| {
+        let secret = json!({ "secretKeyRef": { "name": name, "key": key } });
+        json!({ "phoneNumberFrom": secret })
+    };
+    for name in ["", "../pods", "a/b", "A"] {
+        assert_eq!(refused(named(name, "b")), "phoneNumberFrom.secretKeyRef.name", "{name}");
+    }
+    for key in ["", "a b", "a/b", &"k".repeat(254)] {
+        assert_eq!(refused(named("a", key)), "phoneNumberFrom.secretKeyRef.key", "{key}");
+    }
     assert_eq!(refused(json!({ "messageTypes": [] })), "messageTypes");
     assert_eq!(refused(json!({ "messageTypes": ["Gossip"] })), "messageTypes");
     assert_eq!(refused(json!({ "directoryRef": { "name": "A b" } })), "directoryRef.name");

@@ -224,6 +224,11 @@ impl Claims {
             .collect()
     }
 
+    /// The objects that want a name which this one has or wants.
+    pub(super) fn rivals(&self, uid: &Uid) -> Vec<Contact> {
+        self.by_uid.get(uid).map(|claim| self.wanting_names_of(claim, uid)).unwrap_or_default()
+    }
+
     fn object(&self, uid: &Uid) -> Option<Contact> {
         self.by_uid.get(uid).map(|claim| claim.object.clone())
     }

@@ -15,7 +15,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
 use super::report::{Interrupted, within};
+use super::secrets::{Places, Secrets, Wish};
 use super::triggers::Waker;
+use crate::api::parse::ContactProblem;
+use crate::api::values::Values;
 use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
@@ -57,6 +60,7 @@ pub struct World {
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
+    pub(super) secrets: Secrets,
     pub(super) ledgers: Ledgers,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
@@ -148,6 +152,8 @@ pub(super) struct Judgement {
     pub(super) blocked: bool,
     /// The directory is being read for the first time since the operator started.
     pub(super) settling: bool,
+    /// A value from a Secret is being read; nothing can be said before.
+    pub(super) unread: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
     pub(super) observed: Option<Arc<ObservedContact>>,
     pub(super) plan: Plan,
@@ -198,6 +204,7 @@ impl World {
         let concerned = self.claims_mut().remove(uid);
         self.nudge(uid);
         self.memory().remove(uid);
+        self.secrets.forget(uid);
         concerned
     }
 
@@ -207,6 +214,55 @@ impl World {
         let waiting = Some(Arc::clone(&changed));
         self.remember(uid, |memory| memory.waiting = waiting);
         changed
+    }
+
+    /// Notes which Secrets an object takes values from, so that they are read; the object is woken
+    /// when they are. `asked` is a text that asks for a reconcile, if it is a new one.
+    ///
+    /// Nothing is read for an object that would not be followed anyhow: a Secret of a namespace that
+    /// no directory admits is nobody's business.
+    pub(super) fn declare_values(
+        &self,
+        key: &Contact,
+        object: &MessageContact,
+        asked: Option<&str>,
+    ) {
+        let uid = uid_of(object);
+        let namespace = object.namespace().unwrap_or_default();
+        let directory = self.directory_of(object);
+        let needs = matches!(&directory, Some(Ok(spec)) if self.admits(spec, &namespace))
+            && object.metadata.deletion_timestamp.is_none()
+            && object.spec.suspend != Some(true)
+            && parse::contact(&object.spec, &Values::default()) == Err(ContactProblem::Unread);
+        if !needs {
+            return self.secrets.forget(&uid);
+        }
+        let generation = object.metadata.generation;
+        let settled = object.status.as_ref().map(settled_generation);
+        let wish = Wish {
+            object: key.clone(),
+            places: Places::of(&namespace, &object.spec),
+            generation,
+            asked: asked.map(str::to_owned),
+            awaited: asked.is_some() || settled != generation,
+        };
+        self.secrets.declare(&uid, wish, self.clock.now());
+        // A pass may come to its end after its object.
+        if !self.claims().knows(&uid) {
+            self.secrets.forget(&uid);
+        }
+    }
+
+    /// What is known of the values that an object takes from Secrets.
+    fn values(&self, object: &MessageContact, uid: &Uid) -> Values {
+        let namespace = object.namespace().unwrap_or_default();
+        self.secrets.values(uid, &Places::of(&namespace, &object.spec))
+    }
+
+    /// A value from a Secret is another one: what failed with the old one does not count.
+    pub(super) fn values_changed(&self, uid: &Uid) {
+        self.remember_if_known(uid, |memory| memory.setbacks.settle());
+        self.nudge(uid);
     }
 
     /// A pass that waits looks again.
@@ -311,7 +367,13 @@ impl World {
         let uid = uid_of(&object);
         let status = object.status.clone().unwrap_or_default();
         let stored = parse::recorded(&status);
-        let recorded = carried.cloned().unwrap_or_else(|| stored.clone());
+        let mut recorded = carried.cloned().unwrap_or_else(|| stored.clone());
+        let places = Places::of(&object.namespace().unwrap_or_default(), &object.spec);
+        if places != Places::default() {
+            // It names the generation that was refused, and the Secret may have changed since. What
+            // this process has tried itself stands as a setback.
+            recorded.last_error = None;
+        }
         let directory_name = parse::directory_name(&object.spec).to_owned();
         let directory_object = self.directories.get(&ObjectRef::new(&directory_name));
         let directory_spec = directory_object
@@ -319,12 +381,15 @@ impl World {
             .map(|object| parse::directory(&object.spec, &self.environment.allow_list));
         let memory = self.remembered(&uid);
 
-        let wanted = parse::contact(&object.spec).map(|wanted| match &directory_spec {
+        let wanted = parse::contact(&object.spec, &self.secrets.values(&uid, &places));
+        let wanted = wanted.map(|wanted| match &directory_spec {
             Some(Ok(directory)) => capped(wanted, directory),
             Some(Err(_)) | None => wanted,
         });
         let admitting = directory_spec.as_ref().and_then(|spec| spec.as_ref().ok());
         let desired = self.desired(&object, wanted.as_ref(), &directory_name, admitting);
+        let mut unread = desired.is_none();
+        let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
         let management = match &directory_spec {
             Some(Ok(spec)) => spec.management,
@@ -365,6 +430,10 @@ impl World {
                 ledger: &ledger,
             }),
         };
+        if let (true, Connection::Closed(finding)) = (unread, &connection) {
+            // Whatever the value is.
+            (unread, desired) = (false, Desired::Blocked(finding.clone()));
+        }
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
@@ -392,6 +461,7 @@ impl World {
             directory_name,
             blocked,
             settling,
+            unread,
             observed,
             plan,
             uid,
@@ -399,35 +469,55 @@ impl World {
         })
     }
 
-    /// What is wanted of an object, or why nothing may be done for it.
+    /// What is wanted of an object, or why nothing may be done for it. `None` while a value from a
+    /// Secret is not known.
     fn desired<'a>(
         &self,
         object: &MessageContact,
-        wanted: Result<&'a DesiredContact, &parse::Problem>,
+        wanted: Result<&'a DesiredContact, &ContactProblem>,
         directory: &str,
         spec: Option<&DesiredDirectory>,
-    ) -> Desired<'a> {
+    ) -> Option<Desired<'a>> {
         if let Some(since) = &object.metadata.deletion_timestamp {
-            return Desired::Absent { removal: parse::removal(&object.spec), since: since.0 };
+            let removal = parse::removal(&object.spec);
+            return Some(Desired::Absent { removal, since: since.0 });
         }
+        let blocked = |finding| Some(Desired::Blocked(finding));
         if object.spec.suspend == Some(true) {
-            return Desired::Blocked(suspended());
+            return blocked(suspended());
         }
         let wanted = match wanted {
-            Ok(wanted) => wanted,
-            Err(problem) => {
-                let finding = Finding::unmet(Reason::InvalidContact, problem.to_string());
-                return Desired::Blocked(finding);
+            Ok(wanted) => Ok(wanted),
+            Err(ContactProblem::Invalid(problem)) => {
+                return blocked(Finding::unmet(Reason::InvalidContact, problem.to_string()));
             }
+            Err(ContactProblem::SecretNotFound(problem)) => Err(Some(problem)),
+            Err(ContactProblem::Unread) => Err(None),
         };
-        let Some(spec) = spec else { return Desired::Present(wanted) };
-        if !self.admits(spec, &object.namespace().unwrap_or_default()) {
-            return Desired::Blocked(not_admitted(directory, &self.environment));
+        let namespace = object.namespace().unwrap_or_default();
+        if spec.is_some_and(|spec| !self.admits(spec, &namespace)) {
+            return blocked(not_admitted(directory, &self.environment));
         }
-        match not_allowed(spec, wanted) {
-            Some(ids) => Desired::Blocked(member_not_allowed(directory, &ids)),
-            None => Desired::Present(wanted),
+        match wanted {
+            Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
+                Some(ids) => blocked(member_not_allowed(directory, &ids)),
+                None => Some(Desired::Present(wanted)),
+            },
+            Err(problem) => {
+                let finding = Finding::unmet(Reason::SecretNotFound, problem?.to_string());
+                blocked(finding)
+            }
         }
+    }
+
+    /// What the spec of the object's directory asks for, if the directory is there.
+    fn directory_of(
+        &self,
+        object: &MessageContact,
+    ) -> Option<Result<DesiredDirectory, parse::DirectoryProblem>> {
+        let name = parse::directory_name(&object.spec);
+        let directory = self.directories.get(&ObjectRef::new(name))?;
+        Some(parse::directory(&directory.spec, &self.environment.allow_list))
     }
 
     /// Whether contacts of the directory may live in that namespace.
@@ -518,20 +608,17 @@ impl World {
 
     /// Whether an object could create a contact.
     fn may_act(&self, object: &MessageContact) -> bool {
-        let name = parse::directory_name(&object.spec);
-        let directory = self.directories.get(&ObjectRef::new(name));
-        let enforced =
-            parse::contact(&object.spec).ok().filter(|wanted| wanted.mode == Mode::Enforce);
-        let admitted = directory.zip(enforced).is_some_and(|(directory, wanted)| {
-            let spec = parse::directory(&directory.spec, &self.environment.allow_list);
-            let namespace = object.namespace().unwrap_or_default();
-            spec.is_ok_and(|spec| {
-                spec.management != Management::ReportOnly
-                    && self.admits(&spec, &namespace)
-                    && not_allowed(&spec, &wanted).is_none()
-            })
-        });
-        admitted
+        let Some(Ok(directory)) = self.directory_of(object) else { return false };
+        let valid = match parse::contact(&object.spec, &self.values(object, &uid_of(object))) {
+            Ok(wanted) => not_allowed(&directory, &wanted).is_none(),
+            // What is not known yet may well be there.
+            Err(ContactProblem::Unread) => true,
+            Err(ContactProblem::Invalid(_) | ContactProblem::SecretNotFound(_)) => false,
+        };
+        directory.management != Management::ReportOnly
+            && self.admits(&directory, &object.namespace().unwrap_or_default())
+            && valid
+            && parse::mode(&object.spec) == Ok(Mode::Enforce)
             && object.spec.suspend != Some(true)
             && object.metadata.deletion_timestamp.is_none()
     }
@@ -694,6 +781,11 @@ fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
              is written: take them out of `members`, or have them allowed"
         ),
     )
+}
+
+/// What nobody gets to read: the pass ends before it is reported.
+fn being_read() -> Finding {
+    Finding::unknown(Reason::Pending, ContactProblem::Unread.to_string())
 }
 
 fn suspended() -> Finding {

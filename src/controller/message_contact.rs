@@ -72,6 +72,10 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
             world.contact_waker.wake(key.clone());
             return Ok(Action::await_change());
         }
+        if judgement.unread {
+            // The object is woken when the value is known.
+            return store_and_rest(world, &judgement, pass).await;
+        }
         let adds = matches!(&judgement.plan.step, Some(step) if execute::is_add(step));
         if !adds {
             pass.creating = None;
@@ -99,7 +103,7 @@ async fn walk(world: &Arc<World>, key: &Contact, pass: &mut Pass) -> Result<Acti
         match left {
             Left::LookAgain => {}
             Left::Conflict => return Ok(Action::requeue(CONFLICT_PAUSE)),
-            Left::Closed => return report_closed(world, &judgement, pass).await,
+            Left::Closed => return store_and_rest(world, &judgement, pass).await,
             Left::Released => {
                 tell(world, &judgement, pass).await;
                 return Ok(Action::await_change());
@@ -164,7 +168,12 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
     };
     let reconcile = new_text(api::REQUESTED_AT, status.last_handled_reconcile_at.as_deref());
     let resend = new_text(api::RESEND_REQUESTED_AT, status.last_handled_resend_at.as_deref());
+    world.declare_values(key, &object, reconcile.as_deref());
     if reconcile.is_none() && resend.is_none() {
+        return pass;
+    }
+    if judge(world, key, None).is_some_and(|judgement| judgement.unread) {
+        // Both are answered with what the Secrets hold.
         return pass;
     }
     let mut recorded = parse::recorded(&status);
@@ -234,8 +243,8 @@ async fn report_and_rest(
     }
 }
 
-/// The directory takes no calls any more: what was done is stored, and nothing is said about it.
-async fn report_closed(
+/// Nothing can be said now: what was done is stored, and the status stays as it is otherwise.
+async fn store_and_rest(
     world: &World,
     judgement: &Judgement,
     pass: &mut Pass,

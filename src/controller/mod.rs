@@ -6,6 +6,8 @@ mod resource_directory;
 
 mod gather;
 
+mod secrets;
+
 mod keys;
 
 mod execute;

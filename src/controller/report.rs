@@ -410,6 +410,7 @@ impl Happening {
                     | Reason::DriftContested
                     | Reason::NotRemovable
                     | Reason::QuotaExceeded
+                    | Reason::SecretNotFound
                     | Reason::UnknownMember
                     | Reason::Unauthorized
                     | Reason::Drifted

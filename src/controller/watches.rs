@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use super::claims::Contact;
 use super::gather::{CLUSTER_WRITES_MAX, Environment, World, uid_of};
 use super::ledgers::Ledgers;
+use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
 use super::{message_contact, report, resource_directory};
@@ -82,6 +83,7 @@ pub async fn run(
         started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
+        secrets: Secrets::default(),
         ledgers: Ledgers::default(),
         contact_waker,
         directory_waker,
@@ -151,6 +153,7 @@ fn watch(
     let namespace_events = logged(namespace_events, "Namespace");
     background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
     background.spawn(watch_changes(Arc::clone(world), changes));
+    background.spawn(secrets::keep(Arc::clone(world)));
     let ringing = Arc::clone(world);
     background.spawn(async move { ringing.contact_waker.ring(&ringing.clock).await });
     let ringing = Arc::clone(world);
@@ -436,6 +439,7 @@ mod tests {
             definition: tokio::sync::Mutex::default(),
             claims: RwLock::default(),
             memory: Mutex::default(),
+            secrets: Secrets::default(),
             ledgers: Ledgers::default(),
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,

@@ -186,8 +186,8 @@ reasons! {
     DirectoryNotFound => "Create it, or correct `directoryRef.name`.";
     /// The ResourceDirectory is not ready.
     DirectoryNotReady => "Look at its conditions.";
-    /// A Secret, or its key, is missing.
-    SecretNotFound => "Create the Secret with the key that the message names.";
+    /// A Secret, or its key, is missing, or the operator may not read it.
+    SecretNotFound => "Create the Secret with the key, or grant the right, that the message names.";
     /// There are no access keys, they were refused, or they may not do this.
     Unauthorized => "Correct the credentials, or grant the permission that the message names.";
     /// Somebody keeps changing a field back, or the cloud keeps another value than was written.

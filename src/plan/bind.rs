@@ -11,11 +11,12 @@
 //! and the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::setback::{self, Setback};
-use super::{Input, Plan, Step, Urgency, forbidding, updating, urgency};
+use super::{Input, Plan, Step, Urgency, forbidding, reverts, updating, urgency};
 use crate::domain::call::{Action, Call, CallError, FailureClass};
 use crate::domain::contact::{
     ContactStatus, DesiredContact, Difference, Field, MemberId, Mode, ObservedContact,
@@ -57,6 +58,11 @@ pub struct Attempts {
     refused: BTreeMap<MemberId, Refusal>,
     /// How often a call for an id was taken and the id then still differed.
     taken: BTreeMap<MemberId, u32>,
+    /// Ids that have differed ever since this spec was first looked at, or since a call that took
+    /// somebody's change back. Whatever else differs was changed by somebody since.
+    open: BTreeSet<MemberId>,
+    /// Ids that somebody has changed and that the call being made changes back.
+    taking_back: BTreeSet<MemberId>,
 }
 
 /// Why an id was refused.
@@ -82,6 +88,7 @@ impl Attempts {
     #[must_use]
     pub fn after(&self, call: &Call, error: Option<&CallError>, now: Timestamp) -> Self {
         let mut next = self.clone();
+        let taking_back = mem::take(&mut next.taking_back);
         let Some(ids) = call.members() else { return next };
         let Some(error) = error else {
             for id in ids {
@@ -89,6 +96,7 @@ impl Attempts {
                 next.refused.remove(id);
                 *next.taken.entry(id.clone()).or_default() += 1;
             }
+            next.open.extend(taking_back);
             next.setback = None;
             return next;
         };
@@ -137,15 +145,21 @@ impl Attempts {
         next
     }
 
-    /// What still counts: for this spec, and of ids that still differ.
-    fn about(&self, generation: i64, gap: &Gap<'_>) -> Self {
-        if self.generation != generation || gap.is_empty() {
+    /// What still counts: for this spec, and of ids that still differ. `fought` says that it is
+    /// remembered how somebody changed this very list.
+    fn about(&self, generation: i64, fought: bool, gap: &Gap<'_>) -> Self {
+        if self.generation != generation {
+            let open = if fought { BTreeSet::new() } else { gap.ids().cloned().collect() };
+            return Self { generation, open, ..Self::default() };
+        }
+        if gap.is_empty() {
             return Self { generation, ..Self::default() };
         }
         let mut kept = self.clone();
         kept.alone.retain(|id| gap.has(id));
         kept.refused.retain(|id, _| gap.has(id));
         kept.taken.retain(|id, _| gap.has(id));
+        kept.open.retain(|id| gap.has(id));
         kept
     }
 
@@ -194,6 +208,7 @@ struct Held<'a> {
 }
 
 /// What is between the spec and the cloud.
+#[derive(Clone)]
 struct Gap<'a> {
     /// Named by the spec, and not shown. Ids sort from accounts over folders to the directory:
     /// bound in this order, no folder hides an account that is yet to be bound (A26).
@@ -214,8 +229,18 @@ impl<'a> Gap<'a> {
         self.missing.is_empty() && self.extra.is_empty()
     }
 
+    fn ids(&self) -> impl Iterator<Item = &'a MemberId> {
+        self.missing.iter().chain(&self.extra).copied()
+    }
+
     fn has(&self, id: &MemberId) -> bool {
-        self.missing.contains(&id) || self.extra.contains(&id)
+        self.ids().any(|other| other == id)
+    }
+
+    fn without(mut self, ids: &BTreeSet<MemberId>) -> Self {
+        self.missing.retain(|id| !ids.contains(*id));
+        self.extra.retain(|id| !ids.contains(*id));
+        self
     }
 }
 
@@ -231,7 +256,13 @@ pub(super) fn beside(
     let Some(members) = &wanted.members else { return plan };
     let contact = entry.contact.as_ref();
     let gap = Gap::between(members, &contact.members);
-    let attempts = input.attempts.about(input.generation, &gap);
+    let difference = difference(members, &contact.members);
+    let reverts = &input.recorded.reverts;
+    let fought = reverts.iter().any(|revert| {
+        let Difference { field, desired, observed: _ } = &revert.difference;
+        *field == Field::Members && *desired == difference.desired
+    });
+    let attempts = input.attempts.about(input.generation, fought, &gap);
     let plan = Plan { attempts, ..plan };
     if plan.step.is_some() {
         return plan;
@@ -245,23 +276,35 @@ pub(super) fn beside(
              forbids to write",
             forbidding(input)
         );
-        return with_drift(said(plan, Finding::unmet(Reason::Drifted, message)), members, contact);
+        return with_drift(said(plan, Finding::unmet(Reason::Drifted, message)), difference);
     }
     if contact.name != wanted.name {
         // As long as it cannot be renamed, it may be meant for somebody else than the spec is.
         return plan;
     }
-    match next_call(&plan.attempts, contact, &gap, now) {
-        Some(call) => {
-            let refused = |id: &MemberId| plan.attempts.refused.contains_key(id);
-            let retried = call.members().is_some_and(|ids| ids.iter().any(refused));
-            let urgency = if retried { Urgency::Repair } else { urgency(input) };
-            let mut plan = said(plan, updating("the bindings are put right"));
-            plan.attempts.status = Some(contact.status.clone());
-            Plan { step: Some(Step::Call(call, urgency)), ..plan }
-        }
-        None => stuck(input, plan, members, contact, &gap, now),
+    let drifted: BTreeSet<_> =
+        gap.ids().filter(|id| !plan.attempts.open.contains(*id)).cloned().collect();
+    let contested = !drifted.is_empty() && reverts::is_contested(reverts, Field::Members, now);
+    let left = if contested { gap.clone().without(&drifted) } else { gap.clone() };
+    let Some(call) = next_call(&plan.attempts, contact, &left, now) else {
+        let contested = contested.then(|| reverts::contested([Field::Members]));
+        let plan = stuck(input, plan, members, contact, &gap, contested, now);
+        let in_sync = plan.verdict.bound.as_ref().is_some_and(|it| it.status == Status::True);
+        return if in_sync { plan } else { with_drift(plan, difference) };
+    };
+    let has_any =
+        |of: &dyn Fn(&MemberId) -> bool| call.members().is_some_and(|ids| ids.iter().any(of));
+    let retries = has_any(&|id| plan.attempts.refused.contains_key(id));
+    let takes_back = has_any(&|id| drifted.contains(id));
+    let urgency = if retries { Urgency::Repair } else { urgency(input) };
+    let mut plan = said(plan, updating("the bindings are put right"));
+    plan.attempts.status = Some(contact.status.clone());
+    if takes_back {
+        // However many calls it takes, it is one change that is taken back.
+        plan.record.reverts = reverts::noted(plan.record.reverts, [difference], now);
+        plan.attempts.taking_back = drifted;
     }
+    Plan { step: Some(Step::Call(call, urgency)), ..plan }
 }
 
 /// At most five ids of one kind. What is to be added goes first, so that the person hears of
@@ -296,17 +339,18 @@ fn stuck(
     members: &BTreeSet<MemberId>,
     contact: &ObservedContact,
     gap: &Gap<'_>,
+    contested: Option<Finding>,
     now: Timestamp,
 ) -> Plan {
     let attempts = &plan.attempts;
-    let differing = || gap.missing.iter().chain(&gap.extra).copied();
     let mut problems = problems(attempts, members, gap);
-    let retries = differing().filter_map(|id| attempts.refused.get(id)?.again_at());
+    let retries = gap.ids().filter_map(|id| attempts.refused.get(id)?.again_at());
     let mut rechecks: Vec<Timestamp> = retries.filter(|at| now < *at).collect();
     let held = [Action::AssociateMembers, Action::DisassociateMembers]
         .into_iter()
         .find_map(|action| attempts.held(contact, action, now))
-        .filter(|_| differing().any(|id| attempts.allow(id, now)));
+        .filter(|_| gap.ids().any(|id| attempts.allow(id, now)));
+    problems.extend(contested);
     if let Some(Held { setback, until }) = held {
         problems.push(why_held(input, contact, gap, setback));
         rechecks.push(until);
@@ -320,7 +364,7 @@ fn stuck(
     let messages: Vec<&str> = problems.iter().map(|finding| finding.message.as_str()).collect();
     let finding = Finding::unmet(first.reason, messages.join("; "));
     let recheck_at = plan.recheck_at.into_iter().chain(rechecks).min();
-    with_drift(Plan { recheck_at, ..said(plan, finding) }, members, contact)
+    Plan { recheck_at, ..said(plan, finding) }
 }
 
 /// What is known to be wrong with single ids.
@@ -416,8 +460,8 @@ fn said(mut plan: Plan, bound: Finding) -> Plan {
     plan
 }
 
-fn with_drift(mut plan: Plan, members: &BTreeSet<MemberId>, contact: &ObservedContact) -> Plan {
-    plan.drift.push(difference(members, &contact.members));
+fn with_drift(mut plan: Plan, difference: Difference) -> Plan {
+    plan.drift.push(difference);
     plan
 }
 

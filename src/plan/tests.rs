@@ -2006,6 +2006,7 @@ fn told_of_bindings(
         };
         text.push('\n');
         situation.attempts = plan.attempts.after(call, error.as_ref(), situation.now);
+        situation.recorded = record_after(&situation.recorded, plan.record, call, error.as_ref());
     }
     panic!("it does not end:\n{text}")
 }
@@ -2085,22 +2086,20 @@ fn only_what_differs_is_bound_and_unbound() {
         &mut bound_to("", "11 fd-1"),
         taken,
         expect![[r#"
-        Repair: DisassociateMembers 11 fd-1
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to nothing, as `members: []` says"#]],
+            Repair: DisassociateMembers 11 fd-1
+            InSync=True
+            bound: InSync=True
+            the contact is bound to nothing, as `members: []` says"#]],
     );
     check_bindings(
         &mut bound_to("11 fd-1 rd-1", "11 12"),
         taken,
         expect![[r#"
-        Repair: AssociateMembers fd-1 rd-1
-        Repair: DisassociateMembers 12
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: AssociateMembers fd-1 rd-1
+            Repair: DisassociateMembers 12
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
 }
 
@@ -2111,25 +2110,23 @@ fn a_call_has_at_most_five_ids() {
         &mut bound_to(twelve, ""),
         taken,
         expect![[r#"
-        Repair: AssociateMembers 11 12 13 14 15
-        Repair: AssociateMembers 16 17 18 19 20
-        Repair: AssociateMembers fd-1 r-1
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: AssociateMembers 11 12 13 14 15
+            Repair: AssociateMembers 16 17 18 19 20
+            Repair: AssociateMembers fd-1 r-1
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
     check_bindings(
         &mut bound_to("", twelve),
         taken,
         expect![[r#"
-        Repair: DisassociateMembers 18 19 20 fd-1 r-1
-        Repair: DisassociateMembers 13 14 15 16 17
-        Repair: DisassociateMembers 11 12
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to nothing, as `members: []` says"#]],
+            Repair: DisassociateMembers 18 19 20 fd-1 r-1
+            Repair: DisassociateMembers 13 14 15 16 17
+            Repair: DisassociateMembers 11 12
+            InSync=True
+            bound: InSync=True
+            the contact is bound to nothing, as `members: []` says"#]],
     );
 }
 
@@ -2146,14 +2143,13 @@ fn a_set_is_replaced_by_turns_so_that_the_limit_is_kept() {
         &mut bound_to(new, old),
         keeps_limit,
         expect![[r#"
-        Repair: DisassociateMembers 16 17 18 19 20
-        Repair: AssociateMembers 31 32 33 34 35
-        Repair: DisassociateMembers 11 12 13 14 15
-        Repair: AssociateMembers 36 37 38 39 40
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: DisassociateMembers 16 17 18 19 20
+            Repair: AssociateMembers 31 32 33 34 35
+            Repair: DisassociateMembers 11 12 13 14 15
+            Repair: AssociateMembers 36 37 38 39 40
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
 }
 
@@ -2181,7 +2177,6 @@ fn the_cloud_says_what_is_too_many() {
             Repair: AssociateMembers 14 -> LimitExceeded.ContactMembers
             QuotaExceeded=False
             bound: QuotaExceeded=False
-            mismatches: Some(0)
             drift: members "11, 12, 13" -> "11, 12, 13, 14"
             recheck: 1300
             the cloud binds the contact to no more members (LimitExceeded.ContactMembers); not bound: 14; take others out, or have the limit raised; it is tried again every few minutes"#]],
@@ -2191,7 +2186,6 @@ fn the_cloud_says_what_is_too_many() {
         expect![[r#"
             QuotaExceeded=False
             bound: QuotaExceeded=False
-            mismatches: Some(0)
             drift: members "11, 12, 13" -> "11, 12, 13, 14"
             recheck: 1300"#]],
     );
@@ -2203,7 +2197,6 @@ fn the_cloud_says_what_is_too_many() {
             Repair: AssociateMembers 14
             InSync=True
             bound: InSync=True
-            mismatches: Some(0)
             the contact is bound to exactly what `members` names"#]],
     );
 }
@@ -2215,22 +2208,21 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         without("13 91"),
         expect![[r#"
-        Repair: AssociateMembers 11 12 13 14 15 -> InvalidMember
-        Repair: AssociateMembers 16 91 -> InvalidMember
-        Repair: AssociateMembers 11
-        Repair: AssociateMembers 12
-        Repair: AssociateMembers 13 -> InvalidMember
-        Repair: AssociateMembers 14
-        Repair: AssociateMembers 15
-        Repair: AssociateMembers 16
-        Repair: AssociateMembers 91 -> InvalidMember
-        Repair: DisassociateMembers 21
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
-        recheck: 1300
-        not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+            Repair: AssociateMembers 11 12 13 14 15 -> InvalidMember
+            Repair: AssociateMembers 16 91 -> InvalidMember
+            Repair: AssociateMembers 11
+            Repair: AssociateMembers 12
+            Repair: AssociateMembers 13 -> InvalidMember
+            Repair: AssociateMembers 14
+            Repair: AssociateMembers 15
+            Repair: AssociateMembers 16
+            Repair: AssociateMembers 91 -> InvalidMember
+            Repair: DisassociateMembers 21
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+            recheck: 1300
+            not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
     // Not before some minutes have passed, however often it is looked at.
     situation.now = at(1299);
@@ -2238,12 +2230,11 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         without("13 91"),
         expect![[r#"
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
-        recheck: 1300
-        not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+            recheck: 1300
+            not in the directory: 13, 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
     // It is tried again alone; one has joined meanwhile.
     situation.now = at(1300);
@@ -2251,14 +2242,13 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         without("91"),
         expect![[r#"
-        Repair: AssociateMembers 13
-        Repair: AssociateMembers 91 -> InvalidMember
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
-        recheck: 1600
-        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+            Repair: AssociateMembers 13
+            Repair: AssociateMembers 91 -> InvalidMember
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+            recheck: 1600
+            not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
     // What drifts beside it is put right at once.
     if let Some(Sight::Known(entry)) = &mut situation.own {
@@ -2269,14 +2259,14 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         without("91"),
         expect![[r#"
-        Repair: AssociateMembers 16
-        Repair: DisassociateMembers 22
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
-        recheck: 1600
-        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+            Repair: AssociateMembers 16
+            Repair: DisassociateMembers 22
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+            reverted: members since 1400 at [1400]
+            recheck: 1600
+            not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
     // So is what drifts a third time: what was tried before is not counted together.
     if let Some(Sight::Known(entry)) = &mut situation.own {
@@ -2286,13 +2276,13 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         without("91"),
         expect![[r#"
-        Repair: AssociateMembers 16
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
-        recheck: 1600
-        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
+            Repair: AssociateMembers 16
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12, 13, 14, 15, 16" -> "11, 12, 13, 14, 15, 16, 91"
+            reverted: members since 1400 at [1400, 1400]
+            recheck: 1600
+            not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
     // Another spec starts anew.
     situation.generation = 4;
@@ -2300,11 +2290,12 @@ fn an_unknown_member_is_found_and_named_and_all_others_are_bound() {
         &mut situation,
         taken,
         expect![[r#"
-        Change: AssociateMembers 91
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Change: AssociateMembers 91
+            InSync=True
+            bound: InSync=True
+            reverted: members since 1400 at [1400, 1400, 1400]
+            recheck: 5000
+            the contact is bound to exactly what `members` names"#]],
     );
 }
 
@@ -2322,25 +2313,23 @@ fn a_member_that_is_no_id_stops_the_contact_until_the_spec_changes() {
         &mut situation,
         refuses,
         expect![[r#"
-        Repair: AssociateMembers 11 nonsense -> InvalidParameter.Members
-        Repair: AssociateMembers 11
-        Repair: AssociateMembers nonsense -> InvalidParameter.Members
-        InvalidContact=False, stalled
-        bound: InvalidContact=False
-        mismatches: Some(0)
-        drift: members "11" -> "11, nonsense"
-        the cloud takes no such ids: nonsense; correct `members`"#]],
+            Repair: AssociateMembers 11 nonsense -> InvalidParameter.Members
+            Repair: AssociateMembers 11
+            Repair: AssociateMembers nonsense -> InvalidParameter.Members
+            InvalidContact=False, stalled
+            bound: InvalidContact=False
+            drift: members "11" -> "11, nonsense"
+            the cloud takes no such ids: nonsense; correct `members`"#]],
     );
     situation.now = at(9999);
     check_bindings(
         &mut situation,
         refuses,
         expect![[r#"
-        InvalidContact=False, stalled
-        bound: InvalidContact=False
-        mismatches: Some(0)
-        drift: members "11" -> "11, nonsense"
-        the cloud takes no such ids: nonsense; correct `members`"#]],
+            InvalidContact=False, stalled
+            bound: InvalidContact=False
+            drift: members "11" -> "11, nonsense"
+            the cloud takes no such ids: nonsense; correct `members`"#]],
     );
 }
 
@@ -2357,14 +2346,13 @@ fn a_member_that_cannot_be_unbound_is_said_to_be_so() {
         &mut bound_to("11", "12"),
         refuses,
         expect![[r#"
-        Repair: AssociateMembers 11
-        Repair: DisassociateMembers 12 -> InvalidMember
-        UnknownMember=False
-        bound: UnknownMember=False
-        mismatches: Some(0)
-        drift: members "11, 12" -> "11"
-        recheck: 1300
-        the cloud refuses to unbind 1 of the ids that `members` does not name: it does not know them as members; it is tried again every few minutes"#]],
+            Repair: AssociateMembers 11
+            Repair: DisassociateMembers 12 -> InvalidMember
+            UnknownMember=False
+            bound: UnknownMember=False
+            drift: members "11, 12" -> "11"
+            recheck: 1300
+            the cloud refuses to unbind 1 of the ids that `members` does not name: it does not know them as members; it is tried again every few minutes"#]],
     );
 }
 
@@ -2427,11 +2415,10 @@ fn a_contact_in_the_wrong_state_waits_for_another_one() {
         &mut situation,
         waits,
         expect![[r#"
-        Repair: AssociateMembers 11
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: AssociateMembers 11
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
     // Refused in another state again, it waits again.
     situation = bound_to("11", "");
@@ -2462,12 +2449,11 @@ fn what_follows_from_a_folder_is_not_unbound_for_ever() {
         &mut bound_to("fd-1", "11 12 fd-1 fd-2"),
         expanded(false),
         expect![[r#"
-        Repair: DisassociateMembers 11 12 fd-2
-        Repair: DisassociateMembers 11 12 fd-2
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to what `members` names; the cloud shows further ids that cannot be unbound, as if they followed from a folder or the directory that it is bound to"#]],
+            Repair: DisassociateMembers 11 12 fd-2
+            Repair: DisassociateMembers 11 12 fd-2
+            InSync=True
+            bound: InSync=True
+            the contact is bound to what `members` names; the cloud shows further ids that cannot be unbound, as if they followed from a folder or the directory that it is bound to"#]],
     );
     check_bindings(
         &mut bound_to("fd-1", "11 12 fd-1 fd-2"),
@@ -2490,27 +2476,25 @@ fn what_follows_from_a_folder_is_not_unbound_for_ever() {
         &mut bound_to("11", "12 13"),
         |_, _| Answer::Ignored,
         expect![[r#"
-        Repair: AssociateMembers 11
-        Repair: AssociateMembers 11
-        Repair: DisassociateMembers 12 13
-        Repair: DisassociateMembers 12 13
-        DriftContested=False
-        bound: DriftContested=False
-        mismatches: Some(0)
-        drift: members "12, 13" -> "11"
-        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+            Repair: AssociateMembers 11
+            Repair: AssociateMembers 11
+            Repair: DisassociateMembers 12 13
+            Repair: DisassociateMembers 12 13
+            DriftContested=False
+            bound: DriftContested=False
+            drift: members "12, 13" -> "11"
+            the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
     );
     check_bindings(
         &mut bound_to("fd-1", "fd-1 rd-1"),
         |_, _| Answer::Ignored,
         expect![[r#"
-        Repair: DisassociateMembers rd-1
-        Repair: DisassociateMembers rd-1
-        DriftContested=False
-        bound: DriftContested=False
-        mismatches: Some(0)
-        drift: members "fd-1, rd-1" -> "fd-1"
-        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+            Repair: DisassociateMembers rd-1
+            Repair: DisassociateMembers rd-1
+            DriftContested=False
+            bound: DriftContested=False
+            drift: members "fd-1, rd-1" -> "fd-1"
+            the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
     );
 }
 
@@ -2521,13 +2505,12 @@ fn a_binding_that_is_taken_and_not_shown_is_reported_and_not_repeated() {
         &mut situation,
         |_, _| Answer::Ignored,
         expect![[r#"
-        Repair: AssociateMembers 12
-        Repair: AssociateMembers 12
-        DriftContested=False
-        bound: DriftContested=False
-        mismatches: Some(0)
-        drift: members "11" -> "11, 12"
-        the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
+            Repair: AssociateMembers 12
+            Repair: AssociateMembers 12
+            DriftContested=False
+            bound: DriftContested=False
+            drift: members "11" -> "11, 12"
+            the cloud took the change of the bindings and still shows others; see `status.drift`; it is not repeated"#]],
     );
     // Somebody else made it: what comes later is drift, and put right.
     if let Some(Sight::Known(entry)) = &mut situation.own {
@@ -2537,10 +2520,9 @@ fn a_binding_that_is_taken_and_not_shown_is_reported_and_not_repeated() {
         &mut situation,
         taken,
         expect![[r#"
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
     if let Some(Sight::Known(entry)) = &mut situation.own {
         Arc::make_mut(&mut entry.contact).members = ids("11");
@@ -2549,11 +2531,92 @@ fn a_binding_that_is_taken_and_not_shown_is_reported_and_not_repeated() {
         &mut situation,
         taken,
         expect![[r#"
-        Repair: AssociateMembers 12
+            Repair: AssociateMembers 12
+            InSync=True
+            bound: InSync=True
+            reverted: members since 1000 at [1000]
+            recheck: 4600
+            the contact is bound to exactly what `members` names"#]],
+    );
+}
+
+fn outsider_binds(situation: &mut Situation, to: &str) {
+    if let Some(Sight::Known(entry)) = &mut situation.own {
+        Arc::make_mut(&mut entry.contact).members = ids(to);
+    }
+}
+
+#[test]
+fn bindings_that_somebody_keeps_changing_back_are_left_alone_for_a_while() {
+    // What the spec asks for counts for nothing.
+    let mut situation = bound_to("11 12 91", "31");
+    told_of_bindings(&mut situation, without("91"));
+    let times = |situation: &Situation| {
+        let reverts = situation.recorded.reverts.iter();
+        reverts.map(|revert| revert.times.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(times(&situation), [0; 0]);
+    // However many calls it takes, it is one change that is taken back.
+    for time in 1..=5 {
+        situation.now = at(1000 + 10 * i64::try_from(time).unwrap_or(0));
+        outsider_binds(&mut situation, "21 22 23 24 25 26");
+        told_of_bindings(&mut situation, without("91"));
+        assert_eq!(times(&situation), [time]);
+    }
+    outsider_binds(&mut situation, "11 21");
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        UnknownMember=False
+        bound: UnknownMember=False
+        drift: members "11, 21" -> "11, 12, 91"
+        reverted: members since 1010 at [1010, 1020, 1030, 1040, 1050]
+        recheck: 1300
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later; somebody keeps changing `members` back: put right 5 times within an hour, see `status.drift`; it is tried again when the first of them is an hour ago, or when the object is annotated with message-contacts.dev/requestedAt"#]],
+    );
+    // Neither a restart nor time on its way begins anew, and an edit is made at once.
+    situation.attempts = Attempts::default();
+    situation.now = at(2000);
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        DriftContested=False
+        bound: DriftContested=False
+        drift: members "11, 21" -> "11, 12, 91"
+        reverted: members since 1010 at [1010, 1020, 1030, 1040, 1050]
+        recheck: 4610
+        somebody keeps changing `members` back: put right 5 times within an hour, see `status.drift`; it is tried again when the first of them is an hour ago, or when the object is annotated with message-contacts.dev/requestedAt"#]],
+    );
+    let mut edited = with_spec(situation.clone(), |spec| spec.members = Some(ids("11")));
+    edited.generation = 4;
+    check_bindings(
+        &mut edited,
+        taken,
+        expect![[r#"
+        Change: DisassociateMembers 21
         InSync=True
         bound: InSync=True
-        mismatches: Some(0)
+        reverted: members since 1010 at [1010, 1020, 1030, 1040, 1050]
+        recheck: 4610
         the contact is bound to exactly what `members` names"#]],
+    );
+    situation.now = at(4610);
+    check_bindings(
+        &mut situation,
+        without("91"),
+        expect![[r#"
+        Repair: AssociateMembers 12 91 -> InvalidMember
+        Repair: AssociateMembers 12
+        Repair: AssociateMembers 91 -> InvalidMember
+        Repair: DisassociateMembers 21
+        UnknownMember=False
+        bound: UnknownMember=False
+        drift: members "11, 12" -> "11, 12, 91"
+        reverted: members since 1010 at [1020, 1030, 1040, 1050, 4610]
+        recheck: 4620
+        not in the directory: 91; correct `members`, or wait: it is tried again every few minutes, as accounts join later"#]],
     );
 }
 
@@ -2571,13 +2634,12 @@ fn what_is_bound_already_is_read_again_and_does_not_stop_anything() {
         &mut bound_to("11 12", ""),
         race,
         expect![[r#"
-        Repair: AssociateMembers 11 12 -> InvalidParameter.Members.Duplicate
-        Repair: AssociateMembers 11
-        Repair: AssociateMembers 12
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: AssociateMembers 11 12 -> InvalidParameter.Members.Duplicate
+            Repair: AssociateMembers 11
+            Repair: AssociateMembers 12
+            InSync=True
+            bound: InSync=True
+            the contact is bound to exactly what `members` names"#]],
     );
 }
 
@@ -2617,11 +2679,12 @@ fn a_call_without_an_answer_is_repeated_only_if_it_was_not_made() {
         &mut situation,
         taken,
         expect![[r#"
-        Repair: AssociateMembers 11
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to exactly what `members` names"#]],
+            Repair: AssociateMembers 11
+            InSync=True
+            bound: InSync=True
+            reverted: members since 1000 at [1000]
+            recheck: 4600
+            the contact is bound to exactly what `members` names"#]],
     );
     let mut situation = bound_to("", "11");
     told_of_bindings(&mut situation, lost);
@@ -2630,11 +2693,10 @@ fn a_call_without_an_answer_is_repeated_only_if_it_was_not_made() {
         &mut situation,
         taken,
         expect![[r#"
-        Repair: DisassociateMembers 11
-        InSync=True
-        bound: InSync=True
-        mismatches: Some(0)
-        the contact is bound to nothing, as `members: []` says"#]],
+            Repair: DisassociateMembers 11
+            InSync=True
+            bound: InSync=True
+            the contact is bound to nothing, as `members: []` says"#]],
     );
 }
 

@@ -63,6 +63,14 @@ const CONFINED: &[Confined] = &[
         ],
     },
     Confined {
+        words: &["Api<Secret>", "Api::<Secret>"],
+        to: &[
+            ("cli/run.rs", "the key of the hashes, by its name"),
+            ("controller/keys.rs", "access keys, by their Secret's name"),
+            ("controller/secrets.rs", "values of contacts, by their Secret's name"),
+        ],
+    },
+    Confined {
         words: &["Timestamp::now", "Zoned::now", "SystemTime::now", "Utc::now", "Local::now"],
         to: &[("clock.rs", "everybody else takes the time from it, or as an argument")],
     },
@@ -685,12 +693,15 @@ mod proofs {
         check(&occurrences("#[derive(Serialize)]", FORMATS), &["1: `Serialize`"]);
         check(&occurrences("std::fs::read()", EFFECTS), &["1: `std::fs`"]);
         let rules: Vec<_> = CONFINED.iter().map(|rule| rule.words).collect();
-        let [reveal, clock, instant, environment] = rules[..] else {
+        let [reveal, secrets, clock, instant, environment] = rules[..] else {
             panic!("a rule without a proof")
         };
         check(&occurrences("email.reveal()", reveal), &["1: `reveal`"]);
         check(&occurrences("map(PhoneNumber::reveal)", reveal), &["1: `reveal`"]);
         check(&occurrences("pub fn reveal(&self) -> &str { revealed }", reveal), &[]);
+        check(&occurrences("let api: Api<Secret>;", secrets), &["1: `Api<Secret>`"]);
+        check(&occurrences("Api::<Secret>::all(client)", secrets), &["1: `Api::<Secret>`"]);
+        check(&occurrences("Api<Secrets>; Secret; Api::<Namespace>", secrets), &[]);
         check(&occurrences("jiff::Timestamp::now()", clock), &["1: `Timestamp::now`"]);
         check(&occurrences("std::time::SystemTime :: now()", clock), &["1: `SystemTime::now`"]);
         check(&occurrences("clock.now(); Timestamp::nowhere", clock), &[]);

@@ -100,7 +100,8 @@ async fn an_object_in_which_nobody_lives_may_be_pointed_anywhere() {
     let other = Stand::unconnected(Options::default()).await;
     // The near match: an object that holds nothing does not tie it.
     let bystander = stand.bystander("Wentianxiang");
-    stand.apply("nobody", "Wentianxiang", json!({ "reconcilePolicy": "ReportOnly" })).await;
+    let fields = json!({ "reconcilePolicy": "ReportOnly", "adoptionPolicy": "Never" });
+    stand.apply("nobody", "Wentianxiang", fields).await;
     stand.becomes("nobody", "Synced", "NameTaken").await;
     stand.apply_directory(there(&other)).await;
     stand.becomes("nobody", "Synced", "Drifted").await;

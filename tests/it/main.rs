@@ -55,6 +55,7 @@ mod unreachable;
 mod untouched_spec;
 mod update;
 mod validate;
+mod values_from_secrets;
 mod verification;
 
 mod architecture;

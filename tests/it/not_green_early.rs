@@ -81,7 +81,7 @@ async fn tools_that_wait_see_what_is_there_what_waits_and_what_is_stuck() {
 
     stand.simulator.insert_contact(NewContact::new("Hanfeizi", "hanfei@example.com"));
     stand.ask_directory().await;
-    stand.apply("taken", "Hanfeizi", json!({})).await;
+    stand.apply("taken", "Hanfeizi", json!({ "adoptionPolicy": "Never" })).await;
     assert_eq!(kstatus(&stand.becomes("taken", "Synced", "NameTaken").await), "Failed");
 
     // Not `Current` for a moment after a change, whoever looks in between.

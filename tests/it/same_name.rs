@@ -135,7 +135,7 @@ async fn an_object_that_may_not_act_claims_no_name() {
         (
             "unreadable",
             "Yueyi",
-            "",
+            "SecretNotFound",
             json!({ "emailAddress": null, "emailAddressFrom": from_secret }),
         ),
         ("stranger", "Lianpo", "NamespaceNotAllowed", json!({})),
@@ -147,9 +147,7 @@ async fn an_object_that_may_not_act_claims_no_name() {
         let mut manifest = stand.manifest(object, name, fields.clone());
         manifest["metadata"]["namespace"] = json!(namespace(*object));
         last = Some(apply(&api, &manifest).await.unwrap());
-        if !reason.is_empty() {
-            becomes(&api, object, "Synced", reason).await;
-        }
+        becomes(&api, object, "Synced", reason).await;
     }
     a_second_later(&last.unwrap()).await;
     for (object, name, ..) in &cases {
