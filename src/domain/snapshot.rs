@@ -29,8 +29,8 @@ pub struct Snapshot {
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
     gone: BTreeMap<ContactId, Absence>,
-    /// When an Add made a contact that nothing has shown since. A Get that lacks it may be late
-    /// (A23), and to believe it would lose the contact: its id is known to nobody else.
+    /// When an Add made a contact that no Get has shown since. One that lacks it may be late (A23),
+    /// and to believe it would lose the contact: its id is known to nobody else.
     added: BTreeMap<ContactId, Timestamp>,
     /// Which waiting values were taken back, and when: a list may still show them (A23).
     dropped: BTreeMap<ContactId, Pending>,
@@ -213,6 +213,7 @@ impl Snapshot {
 
     /// Begins to list all pages; the first page is number 1. A pass under way is dropped.
     pub fn begin_list(&mut self, now: Timestamp) {
+        self.added.retain(|_, at| is_unsettled(*at, now));
         self.pass = Some(ListPass {
             begun_at: now,
             next_page: 1,
@@ -477,7 +478,9 @@ impl Snapshot {
         let id = contact.id.clone();
         self.touch(&id);
         self.gone.remove(&id);
-        self.added.remove(&id);
+        if matches!(shown, Shown::Alone { .. }) {
+            self.added.remove(&id);
+        }
         let read_at = match shown {
             Shown::Alone { at } => Some(at),
             Shown::Listed { .. } => None,

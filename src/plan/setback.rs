@@ -89,9 +89,12 @@ impl Setbacks {
     }
 
     /// The contact is in sync: what failed before must not hold back a repair later. Messages to
-    /// its owner are another matter.
+    /// its owner, and looks at what waits for one, are another matter.
     pub fn settle(&mut self) {
-        self.0.retain(|concern, _| matches!(concern, Concern::Mail | Concern::Text));
+        let look = Concern::Reading(Action::ListMessageContactVerifications);
+        self.0.retain(|concern, _| {
+            matches!(concern, Concern::Mail | Concern::Text) || *concern == look
+        });
     }
 }
 

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -22,10 +21,13 @@ async fn a_person_clicks_the_verification_in_a_browser_and_the_contact_becomes_r
         return;
     };
     let stand = Stand::new().await;
-    let wanted = json!({ "readyWhen": null });
+    let wanted = json!({ "readyWhen": null, "verification": null });
     stand.apply("clicks", "Xiaoming", wanted).await;
     let object = stand.becomes("clicks", "Ready", "VerificationSent").await;
     assert_eq!(condition_of(&object, "Ready")["status"], "False");
+
+    // That it is sent is written down before it is.
+    stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
 
     browser.go(&format!("{}/", stand.simulator.control())).await;
     let page = browser.text().await;
@@ -40,7 +42,7 @@ async fn a_person_clicks_the_verification_in_a_browser_and_the_contact_becomes_r
     .await
     .unwrap();
 
-    let object = stand.becomes("clicks", "Ready", "Verified").await;
+    let object = stand.becomes("clicks", "Ready", "InSync").await;
     assert_eq!(condition_of(&object, "EmailVerified")["status"], "True");
     assert_eq!(stand.simulator.outbox().len(), 1, "one mail, and one click");
     browser.close().await;
@@ -64,7 +66,6 @@ impl Browser {
         let mut driver = Command::new(on_path("chromedriver")?)
             .arg("--port=0")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             // It has children, which end with it.
             .process_group(0)
             .spawn()
@@ -74,7 +75,10 @@ impl Browser {
         let mut lines = BufReader::new(said).lines();
         while browser.port == 0 {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap();
-            let line = line.unwrap().expect("chromedriver has ended");
+            let line = line.unwrap();
+            let line = line.unwrap_or_else(|| {
+                panic!("chromedriver has ended: {:?}", browser.driver.try_wait())
+            });
             let port = line.split("on port ").nth(1).filter(|_| line.contains("successfully"));
             browser.port = port.map_or(0, |port| port.trim_end_matches('.').parse().unwrap());
         }
@@ -124,15 +128,22 @@ impl Browser {
             body.len()
         );
         let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?);
             stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+            });
+            // The driver keeps the connection open.
+            let mut body = vec![0; length.unwrap_or(0)];
+            stream.read_exact(&mut body).await?;
+            std::io::Result::Ok((head, body))
         };
-        let answer = tokio::time::timeout(Duration::from_mins(1), exchange).await.unwrap().unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let value: Value = serde_json::from_str(body).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
+        let (head, body) = answer.unwrap();
+        let value: Value = serde_json::from_slice(&body).unwrap();
         let value = value["value"].clone();
         if head.starts_with("HTTP/1.1 200") { Ok(value) } else { Err(value["error"].clone()) }
     }

@@ -195,18 +195,40 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         answer: "A4 clears the phone",
         act: Some(HELD),
-        why: "as before",
-        ends: phone_put_back,
+        why: "as before; for a contact of another name the message of today does not count",
+        ends: phone_put_back_and_asked,
     },
     Difference {
         answer: "A4 clears the phone",
         act: Some(RENAME),
-        why: "as before; to a contact of another name the message of today does not count",
+        why: "as before; for a contact of another name the message of today does not count",
+        ends: phone_put_back_and_asked,
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(LOST),
+        why: "the owner of the phone was asked for a contact of this name today",
         ends: |ends| {
-            phone_put_back(ends);
-            ends.done.insert(TEXT, 1);
-            ends.messages.push(PHONE.to_owned());
+            ends.done.remove(TEXT);
+            ends.messages.retain(|target| target != PHONE);
         },
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(CONFIRM_AGAIN),
+        why: "the message that was sent was for the contact before",
+        ends: |ends| {
+            let main = main(ends);
+            main.conditions.insert("PhoneVerified", "VerificationSent");
+            main.ready = false;
+            contact(ends).phone = waits(PHONE);
+        },
+    },
+    Difference {
+        answer: "A4 clears the phone",
+        act: Some(NEW_PHONE),
+        why: "there is no number in force while the other one waits",
+        ends: |ends| contact(ends).phone = waits(OTHER_PHONE),
     },
     Difference {
         answer: "A4 clears the phone",
@@ -282,7 +304,7 @@ const DIFFERENCES: &[Difference] = &[
             main.conditions.insert("Synced", "InSync");
             main.ready = true;
             contact(ends).phone = Values::default();
-            ends.refused = 0;
+            ends.refused -= 1;
             ends.done = [(UPDATE, 1)].into();
         },
     },
@@ -297,7 +319,7 @@ const DIFFERENCES: &[Difference] = &[
         act: Some(NO_PHONE),
         why: "the cloud takes the call and keeps the number: it is told twice and no more",
         ends: |ends| {
-            ends.refused = 0;
+            ends.refused -= 1;
             ends.done = [(UPDATE, 2)].into();
         },
     },
@@ -334,6 +356,12 @@ fn phone_put_back(ends: &mut Ends) {
     main.ready = false;
     contact(ends).phone = waits(PHONE);
     *ends.done.entry(UPDATE).or_default() += 1;
+}
+
+fn phone_put_back_and_asked(ends: &mut Ends) {
+    phone_put_back(ends);
+    ends.done.insert(TEXT, 1);
+    ends.messages.push(PHONE.to_owned());
 }
 
 fn main(ends: &mut Ends) -> &mut End {
@@ -576,7 +604,10 @@ pub fn slow() -> Vec<Act> {
         confirm,
         Act {
             name: "there is another address, and its message is lost",
-            deed: Deed::ApplyAndLose(vec![("main", json!({ "emailAddress": SECOND }))]),
+            deed: Deed::ApplyAndLose(vec![(
+                "main",
+                json!({ "emailAddress": SECOND, "verification": { "resendAfter": "3h" } }),
+            )]),
             ends: |ends| {
                 moved(ends, FIRST, SECOND);
                 ends.done.remove(MAIL);
@@ -585,8 +616,8 @@ pub fn slow() -> Vec<Act> {
             },
         },
         Act {
-            name: "a day later its owner is asked all the same",
-            deed: Deed::Wait(A_DAY_AND_A_BIT),
+            name: "three hours later its owner is asked all the same",
+            deed: Deed::Wait(Duration::from_mins(3 * 60 + 2)),
             ends: |ends| {
                 ends.done = [(MAIL, 1)].into();
                 ends.messages = words(&[SECOND]);
