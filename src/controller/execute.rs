@@ -113,8 +113,11 @@ pub(super) async fn store_first(
     };
     if matches!(written, Written::Stored) {
         if let Some(Send { target, contact: _, at }) = plan.send.clone() {
+            if let (Some(_), Some(never_sent)) = (&memory.unsent, &memory.counted) {
+                take_back(world, judgement, never_sent);
+            }
             let unsent = Some(Unsent { target, at });
-            world.remember(uid, |memory| (memory.unsent, memory.counted) = (unsent, false));
+            world.remember(uid, |memory| (memory.unsent, memory.counted) = (unsent, None));
         }
         // What the status remembers now is what the rest of the pass is made from.
         pass.carried = None;
@@ -156,11 +159,12 @@ pub(super) async fn step(
         }
         Step::Call(planned, urgency) => {
             if let Some(send) = &judgement.plan.send
-                && !world.remembered(&judgement.uid).counted
+                && world.remembered(&judgement.uid).counted.is_none()
             {
                 match report::count_send(world, judgement, send).await? {
                     Counted::Written => {
-                        world.remember(&judgement.uid, |memory| memory.counted = true);
+                        let counted = Some(send.clone());
+                        world.remember(&judgement.uid, |memory| memory.counted = counted);
                     }
                     Counted::Refused => {
                         let error = not_sent(planned.action());
@@ -305,6 +309,14 @@ fn after(
     let planned = judgement.plan.record.clone();
     pass.carried = Some(record_after(&judgement.recorded, planned, call, error, world.clock.now()));
     Left::LookAgain
+}
+
+/// A message that was counted was never sent, and another one takes its place.
+fn take_back(world: &World, judgement: &Judgement, never_sent: &Send) {
+    let Send { target, contact, at: _ } = never_sent;
+    if let Some(directory) = &judgement.plan.record.directory_id {
+        world.ledgers.change(directory, |ledger| ledger.taken_back(target, contact));
+    }
 }
 
 /// A message was not sent, or nobody knows.

@@ -31,7 +31,7 @@ use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
+    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Send,
     Setbacks, Unsent, View,
 };
 
@@ -103,8 +103,8 @@ pub(super) struct Memory {
     pub(super) add: Option<(String, Timestamp, AddFate)>,
     /// A message that was written down in the status and is still to be sent.
     pub(super) unsent: Option<Unsent>,
-    /// It is counted in the ledger of the directory, too.
-    pub(super) counted: bool,
+    /// The last message that was counted in the ledger of the directory, sent or not.
+    pub(super) counted: Option<Send>,
     /// The last calls for the object that failed; those for bindings aside.
     pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.

@@ -452,6 +452,8 @@ struct Walk {
     undisturbed: Lived,
     /// The kinds of write that were hit, one for each point.
     hit: Vec<(Side, String)>,
+    /// Whether only one point is wanted, which is told more of.
+    alone: bool,
     failed: Vec<String>,
 }
 
@@ -495,8 +497,11 @@ impl Walk {
         let mut any = false;
         for (point, passed) in passes {
             match passed.await {
-                Ok(Lived { reached: Some(kind), .. }) => {
+                Ok(Lived { reached: Some(kind), writes, .. }) => {
                     any = true;
+                    if self.alone {
+                        println!("{point:?} was `{kind}` of {writes:#?}");
+                    }
                     self.hit.push((point.side, kind));
                 }
                 Ok(_) => {}
@@ -537,7 +542,8 @@ async fn at_every_write(mishap: Mishap) -> usize {
             let undisturbed = pass(Arc::clone(&journey), None, None, Arc::clone(&turns)).await;
             println!("{}: {}", journey.name, undisturbed.writes.join(", "));
             let (hit, failed) = (Vec::new(), Vec::new());
-            let mut walk = Walk { journey, mishap, turns, undisturbed, hit, failed };
+            let alone = point.is_some();
+            let mut walk = Walk { journey, mishap, turns, undisturbed, hit, alone, failed };
             match point {
                 None => walk.every_write().await,
                 Some((number, side)) => drop(walk.points([Which::Nth(number)], &[side]).await),
