@@ -72,8 +72,7 @@ fn each_assumption_has_a_switch_and_each_switch_is_turned() {
     }
     // What has names has a list of them: each must be turned to.
     for (switch, names) in named(&text) {
-        let turned =
-            |name: &&String| all.iter().any(|it| it[&switch] == Value::from(name.as_str()));
+        let turned = |name: &&String| all.iter().any(|it| it[&switch] == name.as_str());
         let missing: Vec<_> = names.iter().filter(|name| !turned(name)).collect();
         assert!(missing.is_empty(), "`Switches::each` never turns `{switch}` to {missing:?}");
     }

@@ -82,11 +82,11 @@ const AT_ONCE: usize = 32;
 /// Longest time until everything is as it was without a mishap, once the object is.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
-/// One journey from its beginning to its end.
-struct Life {
+/// An operator in a cluster of its own, as far as it can see, from its first start to its last end.
+pub(crate) struct Life {
     case: String,
-    stand: Stand,
-    gate: Gate,
+    pub(crate) stand: Stand,
+    pub(crate) gate: Gate,
     kubeconfig: PathBuf,
     operator: Mutex<Option<Operator>>,
     /// What the operators before have logged.
@@ -110,7 +110,7 @@ enum Ending {
 }
 
 impl Life {
-    async fn new(case: String) -> Self {
+    pub(crate) async fn new(case: String) -> Self {
         let stand = Stand::on(cluster().await, Options::default()).await;
         stand.stranger(STRANGER);
         let gate = Gate::start(&stand).await;
@@ -119,14 +119,14 @@ impl Life {
         Self { case, stand, gate, kubeconfig, operator, log }
     }
 
-    fn start(&self) {
+    pub(crate) fn start(&self) {
         let (namespace, endpoints) = (&self.stand.namespace, [self.gate.endpoint()]);
         let arguments = ["--log", "debug"];
         let operator = Operator::start_in(namespace, &self.kubeconfig, &endpoints, &arguments);
         *self.operator.lock().unwrap() = Some(operator);
     }
 
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(operator) = self.operator.lock().unwrap().take() {
             self.log.lock().unwrap().push_str(&operator.log());
             operator.kill();
@@ -184,15 +184,14 @@ impl Life {
             ending = undisturbed => (!self.gate.disarm()).then_some(ending),
             () = self.gate.stands_still() => None,
         };
-        let ending = match ending {
-            Some(ending) => ending,
-            None => {
-                self.gate.stands_still().await;
-                self.kill();
-                self.gate.thaw();
-                self.start();
-                self.ends(journey).await
-            }
+        let ending = if let Some(ending) = ending {
+            ending
+        } else {
+            self.gate.stands_still().await;
+            self.kill();
+            self.gate.thaw();
+            self.start();
+            self.ends(journey).await
         };
         let (writes, reached) = (self.gate.writes(), self.gate.reached());
         Lived { ending, end: self.end().await, writes, reached }
@@ -254,7 +253,7 @@ impl Life {
         self.is_at_rest(journey, &whole).await;
     }
 
-    async fn connect(&self) {
+    pub(crate) async fn connect(&self) {
         self.stand.apply_directory(json!({ "endpoint": self.gate.endpoint() })).await;
     }
 

@@ -13,13 +13,14 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::{Method, header};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, Resource as _};
 use message_contact_operator::api::{MessageContact, ResourceDirectory};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::process;
@@ -83,6 +84,8 @@ struct Count {
 }
 
 struct Shared {
+    /// Whether the apiserver is out of reach.
+    is_cut: watch::Sender<bool>,
     count: Mutex<Count>,
     /// Rings when the count has changed.
     told: Notify,
@@ -117,6 +120,7 @@ impl Gate {
             (Namespace::url_path(&(), None), View::OneObject(stand.namespace.clone())),
         ]);
         let shared = Arc::new(Shared {
+            is_cut: watch::Sender::new(false),
             count: Mutex::default(),
             told: Notify::new(),
             apiserver: stand.cluster.client(),
@@ -148,6 +152,16 @@ impl Gate {
     /// Counts from now, and lets that happen.
     pub fn arm(&self, point: Option<Point>) {
         *self.shared.count() = Count { armed: true, point, ..Count::default() };
+    }
+
+    /// The apiserver cannot be reached, until [`Self::mend`].
+    pub fn cut(&self) {
+        self.shared.is_cut.send_replace(true);
+    }
+
+    /// The apiserver can be reached again.
+    pub fn mend(&self) {
+        self.shared.is_cut.send_replace(false);
     }
 
     /// Waits until everything stands still at the point.
@@ -217,6 +231,10 @@ impl Shared {
     }
 
     async fn pass_to_apiserver(&self, request: Request) -> Response<Body> {
+        let mut is_cut = self.is_cut.subscribe();
+        if *is_cut.borrow() {
+            hang_up();
+        }
         let write = (request.method() != Method::GET).then(|| written(&request));
         let request = self.narrowed(request);
         let forward = async {
@@ -225,7 +243,15 @@ impl Shared {
                 Err(error) => bad_gateway(error),
             }
         };
-        self.pass(write, forward).await
+        let answer = self.pass(write, forward).await;
+        if *is_cut.borrow() {
+            hang_up();
+        }
+        // A watch goes on until then.
+        answer.map(|body| {
+            let cut = async move { is_cut.wait_for(|cut| *cut).await.map(drop) };
+            Body::from_stream(body.into_data_stream().take_until(Box::pin(cut)))
+        })
     }
 
     async fn pass_to_cloud(&self, request: Request) -> Response<Body> {
@@ -271,8 +297,7 @@ impl Shared {
         self.told.notify_waiters();
         match mishap {
             Mishap::Killed => std::future::pending().await,
-            // It ends the task of this connection and nothing else, and prints nothing.
-            Mishap::Lost => std::panic::resume_unwind(Box::new("the connection is closed")),
+            Mishap::Lost => hang_up(),
         }
     }
 
@@ -345,6 +370,12 @@ async fn whole(answer: reqwest::Response) -> Response<Body> {
         }
     }
     whole.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+/// Closes the connection without an answer: ends the task that serves it and nothing else, and prints
+/// nothing.
+fn hang_up() -> ! {
+    std::panic::resume_unwind(Box::new("the connection is closed"))
 }
 
 fn bad_gateway(error: String) -> Response<Body> {

@@ -40,6 +40,7 @@ mod moving;
 mod name_taken;
 mod namespace_deleted;
 mod not_green_early;
+mod one_mail;
 mod relists;
 mod report_only;
 mod requested_at;

@@ -84,7 +84,7 @@ async fn play(cases: Vec<Case>, acts: Vec<Act>) {
         let (mut steps, mut walked) = (0, Duration::ZERO);
         if let Deed::Wait(by) = act.deed {
             while walked < by {
-                let step = WAITING_STEP.min(by - walked);
+                let step = WAITING_STEP.min(by.saturating_sub(walked));
                 stage.step(&places(&stories), step).await;
                 (steps, walked) = (steps + 1, walked + step);
             }

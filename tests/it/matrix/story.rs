@@ -198,7 +198,7 @@ impl Story {
 
     /// Whether everything is as the act is to end; if not, what is not.
     pub fn ended(&self, stage: &Stage) -> Result<(), String> {
-        let state = self.place.simulator.state();
+        let seen = self.place.simulator.state();
         let mut wanted: Vec<&Facts> = Vec::new();
         for (name, end) in &self.ends.contacts {
             let object = stage.object(&self.place, name);
@@ -214,7 +214,7 @@ impl Story {
                 }
             }
             let id = object.as_ref().and_then(|it| it.data["status"]["contactId"].as_str());
-            let shown = id.and_then(|id| state.contact(id)).map(|it| facts(&it.contact));
+            let shown = id.and_then(|id| seen.contact(id)).map(|it| facts(&it.contact));
             if shown != end.contact {
                 return Err(format!(
                     "{name}: wanted in the cloud: {:?}, is {shown:?}",
@@ -223,8 +223,8 @@ impl Story {
             }
             wanted.extend(&end.contact);
         }
-        if state.contacts.len() != wanted.len() {
-            return Err(format!("{} contacts in the cloud", state.contacts.len()));
+        if seen.contacts.len() != wanted.len() {
+            return Err(format!("{} contacts in the cloud", seen.contacts.len()));
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Story {
             }
         }
         let ready = condition_of(object, "Ready")["status"] == "True";
-        if ready != end.ready { Err(format!("Ready is to be {}", end.ready)) } else { Ok(()) }
+        if ready == end.ready { Ok(()) } else { Err(format!("Ready is to be {}", end.ready)) }
     }
 
     /// What the act has cost, if that is little enough and exactly what was to be done was done.
@@ -289,14 +289,14 @@ impl Story {
             return Err(format!("{in_flight} calls at once"));
         }
 
-        let stores = stored.iter().filter(|it| it.resource == "messagecontacts").count();
+        let objects = stored.iter().filter(|it| it.resource == "messagecontacts").count();
         let events = stored.iter().filter(|it| it.resource == "events").count();
         let costs = Costs {
             lists: of("ListMessageContacts"),
             gets: of("GetMessageContact"),
             pending_lists: of("ListMessageContactVerifications"),
             deletion_looks: of("GetMessageContactDeletionStatus"),
-            stores,
+            stores: objects,
             events,
         };
         let contacts = self.ends.contacts.len();
