@@ -29,9 +29,9 @@ pub struct Snapshot {
     entries: BTreeMap<ContactId, Entry>,
     ids_by_folded_name: HashMap<String, BTreeSet<ContactId>>,
     gone: BTreeMap<ContactId, Absence>,
-    /// When an Add made a contact that no Get has shown since. One that lacks it may be late (A23),
+    /// Contacts that an Add made and that no Get has shown since. One that lacks it may be late (A23),
     /// and to believe it would lose the contact: its id is known to nobody else.
-    added: BTreeMap<ContactId, Timestamp>,
+    added: BTreeMap<ContactId, Added>,
     /// Which waiting values were taken back, and when: a list may still show them (A23).
     dropped: BTreeMap<ContactId, Pending>,
     lists: Lists,
@@ -65,6 +65,14 @@ struct Absence {
     at: Timestamp,
     /// Whether something else says so as well; see [`Sight::Gone`].
     confirmed: bool,
+}
+
+/// A contact that an Add has made.
+#[derive(Debug, Clone, Copy)]
+struct Added {
+    at: Timestamp,
+    /// A list has shown it since: a later one that lacks it says something.
+    listed: bool,
 }
 
 /// The values of a contact that wait for their owners.
@@ -213,7 +221,7 @@ impl Snapshot {
 
     /// Begins to list all pages; the first page is number 1. A pass under way is dropped.
     pub fn begin_list(&mut self, now: Timestamp) {
-        self.added.retain(|_, at| is_unsettled(*at, now));
+        self.added.retain(|_, added| is_unsettled(added.at, now));
         self.pass = Some(ListPass {
             begun_at: now,
             next_page: 1,
@@ -274,6 +282,19 @@ impl Snapshot {
         result: &Result<Reply, CallError>,
         now: Timestamp,
     ) -> Changed {
+        if let Call::DeleteMessageContact { id, .. } = call {
+            // That it is not there any more is no surprise from here on.
+            self.added.remove(id);
+        }
+        self.taken_in(call, result, now)
+    }
+
+    fn taken_in(
+        &mut self,
+        call: &Call,
+        result: &Result<Reply, CallError>,
+        now: Timestamp,
+    ) -> Changed {
         let mut changed = Changed::default();
         match (call, result) {
             (Call::GetResourceDirectory, Ok(Reply::Directory(identity))) => {
@@ -299,7 +320,7 @@ impl Snapshot {
                     status: ContactStatus::Verifying,
                 };
                 self.insert(contact, Shown::Alone { at: now }, &mut changed);
-                self.added.insert(id.clone(), now);
+                self.added.insert(id.clone(), Added { at: now, listed: false });
             }
             (Call::GetMessageContact(id), Ok(Reply::Contact(contact))) if contact.id == *id => {
                 self.insert(contact.clone(), Shown::Alone { at: now }, &mut changed);
@@ -308,7 +329,7 @@ impl Snapshot {
                 Call::GetMessageContact(id),
                 Err(CallError { class: FailureClass::ContactNotFound, .. }),
             ) => {
-                if self.added.get(id).is_some_and(|at| is_unsettled(*at, now)) {
+                if self.may_be_late(id, now) {
                     self.mark_unread(id, &mut changed);
                     return changed;
                 }
@@ -377,6 +398,15 @@ impl Snapshot {
             (_, Ok(_)) => {}
         }
         changed
+    }
+
+    /// Whether a Get that lacks the contact may show how it was before the contact was added. It does
+    /// not once a list that had the contact lacks it, too.
+    fn may_be_late(&self, id: &ContactId, now: Timestamp) -> bool {
+        self.added.get(id).is_some_and(|added| {
+            let missed = added.listed && !self.entries.contains_key(id);
+            is_unsettled(added.at, now) && !missed
+        })
     }
 
     fn record_pending(&mut self, id: &ContactId, page: u32, targets: &[Target], now: Timestamp) {
@@ -478,8 +508,15 @@ impl Snapshot {
         let id = contact.id.clone();
         self.touch(&id);
         self.gone.remove(&id);
-        if matches!(shown, Shown::Alone { .. }) {
-            self.added.remove(&id);
+        match shown {
+            Shown::Alone { .. } => {
+                self.added.remove(&id);
+            }
+            Shown::Listed { .. } => {
+                if let Some(added) = self.added.get_mut(&id) {
+                    added.listed = true;
+                }
+            }
         }
         let read_at = match shown {
             Shown::Alone { at } => Some(at),

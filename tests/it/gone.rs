@@ -9,6 +9,8 @@ use crate::stand::{Stand, condition_of};
 async fn a_contact_that_was_deleted_outside_is_created_again_once() {
     let stand = Stand::new().await;
     let old = stand.settled("lost", "Pengfei", json!({ "phoneNumber": "86-13800138041" })).await;
+    // A list has shown it.
+    stand.ask_directory().await;
     let bystander = stand.bystander("Pengfeiyu");
     let mark = stand.mark();
     assert!(stand.simulator.remove_contact(&old));
@@ -29,6 +31,7 @@ async fn a_contact_that_was_deleted_outside_is_created_again_once() {
 async fn another_contact_that_took_the_name_meanwhile_is_left_alone() {
     let stand = Stand::new().await;
     let old = stand.settled("usurped", "Gaoyang", json!({})).await;
+    stand.ask_directory().await;
     assert!(stand.simulator.remove_contact(&old));
     let usurper = stand.bystander("Gaoyang");
     let object = stand.ask("usurped").await;
