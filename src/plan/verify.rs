@@ -411,6 +411,11 @@ fn message(
     now: Timestamp,
 ) -> Option<(Call, Send, Verification)> {
     let record = channel.current()?;
+    let waits = entry.pending.as_ref().is_some_and(|pending| waits_in(pending, &channel.value));
+    if !channel.shown && !waits && record.evidence.is_none() {
+        // Nothing shows that the value was written.
+        return None;
+    }
     let call = channel.send(entry);
     if is_held(input, call.action(), now) {
         return None;
