@@ -112,12 +112,14 @@ pub(super) async fn store_first(
         report::contact(world, judgement, &record, &asked).await?
     };
     if matches!(written, Written::Stored) {
-        if let Some(Send { target, contact: _, at }) = plan.send.clone() {
-            if let (Some(_), Some(never_sent)) = (&memory.unsent, &memory.counted) {
-                take_back(world, judgement, never_sent);
-            }
-            let unsent = Some(Unsent { target, at });
-            world.remember(uid, |memory| (memory.unsent, memory.counted) = (unsent, None));
+        if let Some(send) = plan.send.clone() {
+            let recorded = |unsent: &Unsent| unsent.is_recorded(&plan.record.verification);
+            let overtaken = memory.unsent.iter().filter(|it| it.counted && !recorded(it));
+            overtaken.for_each(|unsent| take_back(world, judgement, &unsent.send));
+            world.remember(uid, |memory| {
+                memory.unsent.retain(recorded);
+                memory.unsent.push(Unsent { send, counted: false });
+            });
         }
         // What the status remembers now is what the rest of the pass is made from.
         pass.carried = None;
@@ -159,12 +161,15 @@ pub(super) async fn step(
         }
         Step::Call(planned, urgency) => {
             if let Some(send) = &judgement.plan.send
-                && world.remembered(&judgement.uid).counted.is_none()
+                && !world
+                    .remembered(&judgement.uid)
+                    .unsent
+                    .iter()
+                    .any(|it| it.send == *send && it.counted)
             {
                 match report::count_send(world, judgement, send).await? {
                     Counted::Written => {
-                        let counted = Some(send.clone());
-                        world.remember(&judgement.uid, |memory| memory.counted = counted);
+                        still_to_send(world, &judgement.uid, send);
                     }
                     Counted::Refused => {
                         let error = not_sent(planned.action());
@@ -237,15 +242,14 @@ async fn send(
         let (world, key, planned) = (Arc::clone(world), key.clone(), planned.clone());
         let (uid, carried) = (pass.uid.clone(), pass.carried.clone());
         let is_add = matches!(planned, Call::AddMessageContact(_));
-        let unsent =
-            judgement.plan.send.clone().map(|send| Unsent { target: send.target, at: send.at });
+        let send = judgement.plan.send.clone();
         move |snapshot: &Snapshot, now: Timestamp| {
             if is_add {
                 // Asked again only after a clear refusal of the call before.
                 set_add_fate(&world, &uid, AddFate::NotMade);
             }
-            if unsent.is_some() {
-                world.remember_if_known(&uid, |memory| memory.unsent.clone_from(&unsent));
+            if let Some(send) = &send {
+                still_to_send(&world, &uid, send);
             }
             let judgement = world.judge(&key, carried.as_ref(), Some(snapshot), now)?;
             let unchanged = judgement.uid == uid
@@ -254,9 +258,11 @@ async fn send(
             if unchanged && is_add {
                 set_add_fate(&world, &uid, AddFate::Unanswered { since: now });
             }
-            if unchanged && unsent.is_some() {
+            if let Some(send) = send.as_ref().filter(|_| unchanged) {
                 // From here on it counts as sent.
-                world.remember_if_known(&uid, |memory| memory.unsent = None);
+                world.remember_if_known(&uid, |memory| {
+                    memory.unsent.retain(|unsent| unsent.send != *send);
+                });
             }
             unchanged.then(|| planned.clone())
         }
@@ -319,9 +325,17 @@ fn take_back(world: &World, judgement: &Judgement, never_sent: &Send) {
     }
 }
 
+/// The message stands in all books, and was not sent yet.
+fn still_to_send(world: &World, uid: &Uid, send: &Send) {
+    world.remember_if_known(uid, |memory| {
+        memory.unsent.retain(|unsent| unsent.send != *send);
+        memory.unsent.push(Unsent { send: send.clone(), counted: true });
+    });
+}
+
 /// A message was not sent, or nobody knows.
 fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallError) {
-    let Send { target, contact, at } = send;
+    let Send { target, contact, at: _ } = send;
     let now = world.clock.now();
     let change_ledger = |change: &dyn Fn(&Ledger) -> Ledger| {
         if let Some(directory) = &judgement.plan.record.directory_id {
@@ -340,8 +354,7 @@ fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallE
         FailureClass::OutcomeUnknown => {}
         _ => {
             // It is still to be sent, and stands in the books already.
-            let unsent = Some(Unsent { target: target.clone(), at: *at });
-            world.remember_if_known(&judgement.uid, |memory| memory.unsent = unsent);
+            still_to_send(world, &judgement.uid, send);
             note_setback(world, judgement, error.action, Some(error));
         }
     }

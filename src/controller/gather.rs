@@ -31,7 +31,7 @@ use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
 use crate::plan::{
-    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Send,
+    self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
     Setbacks, Unsent, View,
 };
 
@@ -101,10 +101,8 @@ pub(super) struct Memory {
     pub(super) written: Option<Arc<MessageContact>>,
     /// What is known of the Add under the intent of that hash and time.
     pub(super) add: Option<(String, Timestamp, AddFate)>,
-    /// A message that was written down in the status and is still to be sent.
-    pub(super) unsent: Option<Unsent>,
-    /// The last message that was counted in the ledger of the directory, sent or not.
-    pub(super) counted: Option<Send>,
+    /// Messages that were written down in the status and are still to be sent, one a channel.
+    pub(super) unsent: Vec<Unsent>,
     /// The last calls for the object that failed; those for bindings aside.
     pub(super) setbacks: Setbacks,
     /// What is known of the calls for its bindings.
@@ -445,7 +443,7 @@ impl World {
             recorded: &recorded,
             connection,
             setbacks: &memory.setbacks,
-            unsent: memory.unsent.as_ref(),
+            unsent: &memory.unsent,
             attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };

@@ -71,8 +71,8 @@ pub struct Input<'a> {
     pub connection: Connection<'a>,
     /// The last calls for this object that failed; those for bindings aside.
     pub setbacks: &'a Setbacks,
-    /// A message that was written down and is still to be sent.
-    pub unsent: Option<&'a Unsent>,
+    /// Messages that were written down and are still to be sent.
+    pub unsent: &'a [Unsent],
     /// What is known of the calls for its bindings.
     pub attempts: &'a Attempts,
     /// The key of the hashes.

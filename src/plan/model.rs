@@ -842,7 +842,7 @@ impl World {
             recorded: &recorded,
             connection: Connection::Open(view),
             setbacks: &memory.setbacks,
-            unsent: None,
+            unsent: &[],
             attempts: &memory.attempts,
             hash_key: &self.key,
         };

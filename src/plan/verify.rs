@@ -43,10 +43,19 @@ const LOOK_SETTLES_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// A message that this process has written down in the status and not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsent {
-    /// A keyed hash of the value.
-    pub target: String,
-    /// When it was written down.
-    pub at: Timestamp,
+    /// The message.
+    pub send: Send,
+    /// It stands in the ledger of the directory, too.
+    pub counted: bool,
+}
+
+impl Unsent {
+    /// Whether the message is the last one that is recorded of a channel.
+    #[must_use]
+    pub fn is_recorded(&self, record: &Verification) -> bool {
+        let Verification { email, phone } = record;
+        [email, phone].into_iter().flatten().any(|record| is_unsent(self, record))
+    }
 }
 
 /// One channel that the spec asks for.
@@ -423,8 +432,8 @@ fn message(
     let mut verification = input.recorded.verification.clone();
     let contact = input.hash_key.of_name(&entry.contact.name);
     let target = record.target.clone();
-    if let Some(unsent) = input.unsent.filter(|unsent| is_unsent(unsent, record)) {
-        return Some((call, Send { target, contact, at: unsent.at }, verification));
+    if let Some(unsent) = input.unsent.iter().find(|unsent| is_unsent(unsent, record)) {
+        return Some((call, unsent.send.clone(), verification));
     }
     if record.state != ChannelState::Pending {
         return None;
@@ -474,7 +483,7 @@ fn needs_look(entry: &Entry, channels: &[Channel<'_>], now: Timestamp) -> bool {
 
 /// Whether this is the message that is written down and not sent.
 fn is_unsent(unsent: &Unsent, record: &ChannelRecord) -> bool {
-    record.target == unsent.target && record.last_sent == Some(unsent.at)
+    record.target == unsent.send.target && record.last_sent == Some(unsent.send.at)
 }
 
 /// Whether a call of that operation failed not long ago. What fails here holds back nothing else.

@@ -245,7 +245,7 @@ async fn two_contacts_of_one_mailbox_are_asked_for_each() {
 async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_else() {
     let stand = Stand::new().await;
     let send = "SendEmailVerificationForMessageContact";
-    stand.simulator.fault(Fault::on(send, FaultKind::error(403, "NoPermission")));
+    stand.simulator.fault(Fault::on(send, FaultKind::error(403, "NoPermission")).times(100));
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     let object = stand
         .sees("desk", "says what is missing", |found| {
