@@ -150,6 +150,14 @@ pub fn removal(spec: &MessageContactSpec) -> Removal {
     }
 }
 
+/// The last generation of the spec that was brought into sync; -1 before the first.
+#[must_use]
+pub fn settled_generation(status: &MessageContactStatus) -> i64 {
+    let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
+    let settled = synced.filter(|condition| condition.status == "True");
+    settled.and_then(|condition| condition.observed_generation).unwrap_or(-1)
+}
+
 /// What our own status says about a contact.
 #[must_use]
 pub fn recorded(status: &MessageContactStatus) -> Recorded {
@@ -291,7 +299,7 @@ impl From<Problem> for DirectoryProblem {
 /// What the spec of a directory asks for. `allow_list` holds the origins of `--allow-endpoint`.
 ///
 /// # Errors
-/// The first field that is not acceptable, or whose wish this version cannot follow.
+/// The first field that is not acceptable.
 pub fn directory(
     spec: &ResourceDirectorySpec,
     allow_list: &[String],

@@ -13,10 +13,9 @@ use crate::api::MessageContact;
 use crate::directory::{NotListed, Outcome, Priority};
 use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
-use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verification::{ChannelRecord, Verification};
-use crate::plan::{AddFate, Definition, Send, Step, Unsent, Urgency, record_after};
+use crate::plan::{AddFate, Definition, Send, Step, Unsent, Urgency, ledger_after, record_after};
 
 /// What a step left behind.
 pub(super) enum Left {
@@ -160,27 +159,10 @@ pub(super) async fn step(
             }
         }
         Step::Call(planned, urgency) => {
-            if let Some(send) = &judgement.plan.send
-                && !world
-                    .remembered(&judgement.uid)
-                    .unsent
-                    .iter()
-                    .any(|it| it.send == *send && it.counted)
-            {
-                match report::count_send(world, judgement, send).await? {
-                    Counted::Written => {
-                        still_to_send(world, &judgement.uid, send);
-                    }
-                    Counted::Refused => {
-                        let error = not_sent(planned.action());
-                        return Ok(after(
-                            world,
-                            judgement,
-                            pass,
-                            planned,
-                            Outcome::Done(Err(error)),
-                        ));
-                    }
+            if let Some(send) = &judgement.plan.send {
+                match count_first(world, judgement, send).await? {
+                    Counted::Written => {}
+                    Counted::Refused => return Ok(refused(world, judgement, pass, planned, send)),
                     Counted::Gone => return Ok(Left::Closed),
                 }
             }
@@ -189,10 +171,38 @@ pub(super) async fn step(
     }
 }
 
-/// The directory has no message left: as if the API had said so.
-fn not_sent(action: Action) -> CallError {
-    let class = FailureClass::SendsExhausted;
-    CallError { action, class, code: None, request_id: None, retry_after: None }
+/// Counts a message that is about to be sent, unless it was counted before.
+async fn count_first(
+    world: &World,
+    judgement: &Judgement,
+    send: &Send,
+) -> Result<Counted, Interrupted> {
+    let known = world.remembered(&judgement.uid).unsent;
+    if known.iter().any(|unsent| unsent.counted && unsent.send == *send) {
+        return Ok(Counted::Written);
+    }
+    let counted = report::count_send(world, judgement, send).await?;
+    if matches!(counted, Counted::Written) {
+        still_to_send(world, &judgement.uid, send);
+    }
+    Ok(counted)
+}
+
+/// The directory has no message left: to this object it is as if the API had said so.
+fn refused(
+    world: &World,
+    judgement: &Judgement,
+    pass: &mut Pass,
+    call: &Call,
+    send: &Send,
+) -> Left {
+    let (action, class) = (call.action(), FailureClass::SendsExhausted);
+    let error = CallError { action, class, code: None, request_id: None, retry_after: None };
+    no_longer_to_send(world, &judgement.uid, send);
+    let planned = judgement.plan.record.clone();
+    let now = world.clock.now();
+    pass.carried = Some(record_after(&judgement.recorded, planned, call, Some(&error), now));
+    Left::LookAgain
 }
 
 async fn call(
@@ -260,9 +270,7 @@ async fn send(
             }
             if let Some(send) = send.as_ref().filter(|_| unchanged) {
                 // From here on it counts as sent.
-                world.remember_if_known(&uid, |memory| {
-                    memory.unsent.retain(|unsent| unsent.send != *send);
-                });
+                no_longer_to_send(&world, &uid, send);
             }
             unchanged.then(|| planned.clone())
         }
@@ -333,30 +341,26 @@ fn still_to_send(world: &World, uid: &Uid, send: &Send) {
     });
 }
 
+/// The message was sent, or is none any more.
+fn no_longer_to_send(world: &World, uid: &Uid, send: &Send) {
+    world.remember_if_known(uid, |memory| memory.unsent.retain(|unsent| unsent.send != *send));
+}
+
 /// A message was not sent, or nobody knows.
 fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallError) {
-    let Send { target, contact, at: _ } = send;
+    let Some(directory) = &judgement.plan.record.directory_id else { return };
     let now = world.clock.now();
-    let change_ledger = |change: &dyn Fn(&Ledger) -> Ledger| {
-        if let Some(directory) = &judgement.plan.record.directory_id {
-            world.ledgers.change(directory, change);
-            world.directory_waker.wake(ObjectRef::new(&judgement.directory_name));
-        }
-    };
-    match error.class {
-        FailureClass::NothingPending => {
-            change_ledger(&|ledger| ledger.taken_back(target, contact));
-        }
-        FailureClass::SendsExhausted if error.code.is_none() => {}
-        FailureClass::SendsExhausted => {
-            change_ledger(&|ledger| ledger.taken_back(target, contact).exhausted(now));
-        }
-        FailureClass::OutcomeUnknown => {}
-        _ => {
-            // It is still to be sent, and stands in the books already.
-            still_to_send(world, &judgement.uid, send);
-            note_setback(world, judgement, error.action, Some(error));
-        }
+    let mut is_over = true;
+    world.ledgers.change(directory, |ledger| {
+        let next = ledger_after(ledger, send, error, now);
+        is_over = next.is_some();
+        next.unwrap_or_else(|| ledger.clone())
+    });
+    if is_over {
+        world.directory_waker.wake(ObjectRef::new(&judgement.directory_name));
+    } else {
+        still_to_send(world, &judgement.uid, send);
+        note_setback(world, judgement, error.action, Some(error));
     }
 }
 

@@ -19,7 +19,7 @@ use super::secrets::{Places, Secrets, Wish};
 use super::triggers::Waker;
 use crate::api::parse::ContactProblem;
 use crate::api::values::Values;
-use crate::api::{self, MessageContact, MessageContactStatus, ResourceDirectory, parse};
+use crate::api::{self, MessageContact, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::Connection::Connecting;
 use crate::directory::{Ambient, Directory, Registry, Roots};
@@ -236,7 +236,7 @@ impl World {
             return self.secrets.forget(&uid);
         }
         let generation = object.metadata.generation;
-        let settled = object.status.as_ref().map(settled_generation);
+        let settled = object.status.as_ref().map(parse::settled_generation);
         let wish = Wish {
             object: key.clone(),
             places: Places::of(&namespace, &object.spec),
@@ -435,7 +435,7 @@ impl World {
         let input = Input {
             uid: &uid,
             generation: object.metadata.generation.unwrap_or(0),
-            settled_generation: settled_generation(&status),
+            settled_generation: parse::settled_generation(&status),
             finalizer: has_finalizer(&object),
             desired,
             management,
@@ -676,13 +676,6 @@ fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddF
         (Some(intent), _) => AddFate::Unanswered { since: intent.at.max(started_at) },
         (None, _) => AddFate::NotMade,
     }
-}
-
-/// The last generation of the spec that was brought into sync.
-fn settled_generation(status: &MessageContactStatus) -> i64 {
-    let synced = status.conditions.iter().find(|condition| condition.type_ == "Synced");
-    let settled = synced.filter(|condition| condition.status == "True");
-    settled.and_then(|condition| condition.observed_generation).unwrap_or(-1)
 }
 
 /// Whether what was said of the directory's contacts before a restart still stands: it is only now

@@ -96,6 +96,11 @@ pub(super) async fn reconcile(
         // Nobody is left to tell, or what is known is no longer the whole truth.
         return Ok(Action::await_change());
     }
+    if directory.as_ref().is_some_and(|directory| is_settling(directory, &object)) {
+        // After a restart nothing is known yet; what was true before is not taken back for that. The
+        // directory tells when it is.
+        return Ok(Action::await_change());
+    }
     if ready.status == Status::True && waits_for.is_none() && !is_held(&object) {
         match report::directory_finalizer(&world, &object, true).await {
             // The watch brings the object back as it is then.
@@ -153,6 +158,18 @@ async fn leaving(world: &World, object: &ResourceDirectory) -> Result<Leaving, I
             Leaving::WaitsFor(needing)
         }
     })
+}
+
+/// Whether the directory answered before, as this spec has it, and is only now being connected again.
+fn is_settling(directory: &Directory, object: &ResourceDirectory) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+    let answered = conditions.unwrap_or_default().iter().any(|known| {
+        known.type_ == "Ready"
+            && known.status == "True"
+            && known.observed_generation == object.metadata.generation
+    });
+    let health = directory.health();
+    answered && health.connection == Connection::Connecting && !health.connected_once
 }
 
 /// Whether our finalizer stands on the object. It is put on once the directory answers: before,

@@ -157,34 +157,6 @@ impl Ledger {
         });
         next
     }
-
-    /// What both know together: for two ledgers of one directory, one of which may be outdated.
-    #[must_use]
-    pub fn merged(&self, other: &Self) -> Self {
-        let (day, count) = match self.day.cmp(&other.day) {
-            std::cmp::Ordering::Less => (other.day, other.count),
-            std::cmp::Ordering::Greater => (self.day, self.count),
-            std::cmp::Ordering::Equal => (self.day, self.count.max(other.count)),
-        };
-        let mut recent = self.recent.clone();
-        for sends in &other.recent {
-            let same = |known: &&mut TargetSends| {
-                (&known.target, &known.contact) == (&sends.target, &sends.contact)
-            };
-            match recent.iter_mut().find(same) {
-                Some(known) if (known.last, known.count) < (sends.last, sends.count) => {
-                    *known = sends.clone();
-                }
-                Some(_) => {}
-                None => recent.push(sends.clone()),
-            }
-        }
-        recent.sort_by_key(|sends| sends.last);
-        let too_many = recent.len().saturating_sub(Self::RECENT_MAX);
-        recent.drain(..too_many);
-        let exhausted_until = self.exhausted_until.max(other.exhausted_until);
-        Self { day, count, exhausted_until, recent }
-    }
 }
 
 /// The zone in which the day of the quota begins at midnight.
@@ -290,24 +262,5 @@ mod tests {
         assert_eq!(back, ledger);
         let twice = ledger.with_send("a", "one", morning()).taken_back("a", "one");
         assert_eq!((twice.count, twice.recent[0].count), (1, 1));
-    }
-
-    #[test]
-    fn two_ledgers_together_know_what_each_knows() {
-        let first = Ledger::default().with_send("a", "one", morning());
-        let second = first.with_send("a", "one", later(morning(), 1)).with_send(
-            "b",
-            "one",
-            later(morning(), 1),
-        );
-        let third = first.with_send("c", "one", later(morning(), 2)).exhausted(morning());
-        for both in [second.merged(&third), third.merged(&second)] {
-            assert_eq!((both.count, both.exhausted_until), (3, Some(midnight())));
-            let known: Vec<_> = both.recent.iter().map(|sends| sends.target.as_str()).collect();
-            assert_eq!(known, ["a", "b", "c"]);
-            assert_eq!(both.recent[0].count, 2);
-        }
-        let tomorrow = Ledger::default().with_send("d", "one", midnight());
-        assert_eq!(second.merged(&tomorrow).count, 1);
     }
 }

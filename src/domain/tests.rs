@@ -293,6 +293,83 @@ fn names(changed: &Changed) -> Vec<&str> {
     changed.names.iter().map(String::as_str).collect()
 }
 
+fn add(snapshot: &mut Snapshot, seconds: i64, id: &str) {
+    let call = Call::AddMessageContact(NewContact {
+        name: ContactName::observed("new".to_owned()),
+        title: Title::CEO,
+        email: EmailAddress::observed("new@example.com".to_owned()),
+        phone: None,
+        message_types: BTreeSet::from([MessageType::SecurityMessage]),
+    });
+    let _ = snapshot.record(&call, &Ok(Reply::Added(id.into())), at(seconds));
+}
+
+/// Its id is known to nobody else: to believe a late answer would lose the contact.
+#[test]
+fn a_contact_that_was_just_added_is_gone_only_when_more_than_a_late_get_says_so() {
+    let missed = |before: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = listed(1, &[]);
+        add(&mut snapshot, 10, "c-new");
+        before(&mut snapshot);
+        let _ = get_fails(&mut snapshot, "c-new", FailureClass::ContactNotFound);
+        known(&snapshot, "c-new")
+    };
+    let shown =
+        ObservedContact { name: ContactName::observed("new".into()), ..contact("c-new", "new") };
+    assert_eq!(missed(&|_| {}), "new unread read");
+    assert_eq!(missed(&|snapshot| drop(list(snapshot, 12, &[shown.clone()]))), "new unread read");
+    // A late list lacks it too, as nothing has shown it yet.
+    assert_eq!(missed(&|snapshot| drop(list(snapshot, 12, &[]))), "unlisted");
+    let came_and_went = |snapshot: &mut Snapshot| {
+        let _ = list(snapshot, 12, &[shown.clone()]);
+        let _ = list(snapshot, 14, &[]);
+    };
+    assert_eq!(missed(&came_and_went), "gone");
+    assert_eq!(missed(&|snapshot| drop(get(snapshot, 12, &shown))), "perhaps gone");
+    let deleted = |snapshot: &mut Snapshot| {
+        let call = Call::DeleteMessageContact { id: "c-new".into(), retain_in_members: false };
+        let error = failure(Action::DeleteMessageContact, FailureClass::OutcomeUnknown);
+        let _ = snapshot.record(&call, &Err(error), at(15));
+    };
+    assert_eq!(missed(&deleted), "perhaps gone");
+    let mut snapshot = listed(1, &[]);
+    add(&mut snapshot, -60, "c-new");
+    let _ = get_fails(&mut snapshot, "c-new", FailureClass::ContactNotFound);
+    assert_eq!(known(&snapshot, "c-new"), "perhaps gone", "a minute is over");
+}
+
+/// A late list would make it be taken back again and again.
+#[test]
+fn a_value_that_was_taken_back_waits_no_longer_until_it_is_written_again() {
+    let email = EmailAddress::observed("new@example.com".to_owned());
+    let id = ContactId::from("c-1");
+    let waits = |snapshot: &mut Snapshot, seconds| {
+        let targets = vec![Target::Email(email.clone())];
+        let call = Call::ListMessageContactVerifications { id: id.clone(), page: 1 };
+        let reply = Reply::Verifications(Page { items: targets, total: 1 });
+        let _ = snapshot.record(&call, &Ok(reply), at(seconds));
+        match snapshot.sight(&id) {
+            Sight::Known(entry) => entry.pending.map(|pending| pending.targets.len()),
+            Sight::Unlisted | Sight::Gone { .. } => None,
+        }
+    };
+    let cancel = Call::CancelMessageContactUpdate {
+        id: id.clone(),
+        email: Some(email.clone()),
+        phone: None,
+    };
+    let mut snapshot = listed(1, &[contact("c-1", "one")]);
+    assert_eq!(waits(&mut snapshot, 2), Some(1));
+    let _ = snapshot.record(&cancel, &Ok(Reply::Done), at(3));
+    assert_eq!(waits(&mut snapshot, 4), Some(0));
+    assert_eq!(waits(&mut snapshot, 64), Some(1), "a list is late for so long at most");
+    let _ = snapshot.record(&cancel, &Ok(Reply::Done), at(70));
+    let changes = Changes { email: Some(email.clone()), ..Changes::default() };
+    let _ =
+        snapshot.record(&Call::UpdateMessageContact(id.clone(), changes), &Ok(Reply::Done), at(71));
+    assert_eq!(waits(&mut snapshot, 72), Some(1));
+}
+
 #[test]
 fn a_list_counts_when_its_last_page_has_come() {
     let mut snapshot = Snapshot::default();

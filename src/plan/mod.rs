@@ -23,6 +23,8 @@ mod setback;
 
 pub mod hash;
 
+pub mod render;
+
 #[cfg(test)]
 mod tests;
 
@@ -45,7 +47,7 @@ use crate::domain::verification::Outlook;
 pub use bind::Attempts;
 use hash::HashKey;
 pub use setback::{Setback, Setbacks, record_after};
-pub use verify::{Unsent, asked_again};
+pub use verify::{Unsent, asked_again, ledger_after};
 
 /// Everything that a decision is made from.
 #[derive(Debug, Clone)]

@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::hash::HashKey;
 use super::{
     AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan, Setback,
-    Setbacks, Step, Unsent, View, name_in_question, plan, record_after, try_once_more,
+    Setbacks, Step, Unsent, View, asked_again, ledger_after, name_in_question, plan, record_after,
+    try_once_more,
 };
 use crate::domain::call::{
     Action, Call, CallError, Changes, DeletionBlocker, DeletionState, ErrorCode, FailureClass,
@@ -3728,4 +3729,260 @@ fn no_text_holds_a_private_value_or_a_name() {
             assert!(!text.contains(private), "{private} in {text}");
         }
     }
+}
+
+// Verification.
+
+const DAY: i64 = 24 * 3600;
+
+/// A contact without a phone that waits for its owner, with this known of its mailbox.
+fn waiting(change: impl FnOnce(&mut ChannelRecord)) -> Situation {
+    let mut situation = drifted(|contact| {
+        contact.phone = None;
+        contact.status = ContactStatus::Verifying;
+    });
+    situation = with_spec(situation, |spec| spec.phone = None);
+    let mut record = ChannelRecord {
+        target: key().of_target(&mailbox()),
+        state: ChannelState::Pending,
+        sends: 0,
+        last_sent: None,
+        evidence: None,
+        verified_target: None,
+    };
+    change(&mut record);
+    situation.recorded.verification = Verification { email: Some(record), phone: None };
+    with_entry(situation, |entry| entry.pending = Some(waits([mailbox()])))
+}
+
+/// As [`waiting`], after so many messages, the last of which went at 1000.
+fn sent_times(sends: u32) -> Situation {
+    waiting(|record| {
+        record.state = ChannelState::Sent;
+        record.sends = sends;
+        record.last_sent = Some(at(1000));
+        record.evidence = Some(Evidence::SeenPending);
+    })
+}
+
+fn mailbox() -> Target {
+    Target::Email(wanted().email)
+}
+
+/// At that time, with a list of what waits that is a moment old.
+fn seen_at(situation: Situation, seconds: i64, targets: &[Target]) -> Situation {
+    let pending = Pending { targets: targets.to_vec(), at: at(seconds - 1) };
+    let situation = Situation { now: at(seconds), ..situation };
+    with_entry(situation, |entry| entry.pending = Some(pending))
+}
+
+/// The step, what is said of the mailbox, and how many messages are recorded.
+fn mailbox_is(situation: &Situation) -> (Option<Action>, Reason, u32) {
+    let plan = planned(situation);
+    let action = match &plan.step {
+        Some(Step::Call(call, _)) => Some(call.action()),
+        Some(_) => panic!("an unexpected step: {:?}", plan.step),
+        None => None,
+    };
+    let sends = plan.record.verification.email.map_or(0, |record| record.sends);
+    (action, plan.verdict.email_verified.reason, sends)
+}
+
+const SEND: Option<Action> = Some(Action::SendEmailVerificationForMessageContact);
+const LOOK: Option<Action> = Some(Action::ListMessageContactVerifications);
+
+#[test]
+fn a_message_is_written_down_with_the_step_that_sends_it() {
+    let situation = waiting(|_| {});
+    assert_eq!(mailbox_is(&situation), (SEND, Reason::VerificationSent, 1));
+    let plan = planned(&situation);
+    let record = plan.record.verification.email.expect("it is recorded");
+    assert_eq!((record.last_sent, record.state), (Some(at(1000)), ChannelState::Sent));
+    let send = plan.send.expect("it is written down");
+    assert_eq!((send.at, &send.target), (at(1000), &record.target));
+    // Stored and not sent yet it is still the step, and is not counted twice.
+    let mut stored = sent_times(1);
+    stored.recorded.verification.email = Some(record);
+    assert_eq!(mailbox_is(&stored), (None, Reason::VerificationSent, 1));
+    stored.unsent = vec![Unsent { send, counted: true }];
+    assert_eq!(mailbox_is(&stored), (SEND, Reason::VerificationSent, 1));
+}
+
+#[test]
+fn an_owner_is_asked_once_a_slot_until_the_messages_are_used_up() {
+    let five = |sends, seconds| mailbox_is(&seen_at(sent_times(sends), seconds, &[mailbox()]));
+    assert_eq!(five(1, 1000 + DAY - 1), (None, Reason::VerificationSent, 1));
+    assert_eq!(five(1, 1000 + DAY), (SEND, Reason::VerificationSent, 2));
+    assert_eq!(five(5, 1000 + DAY - 1), (None, Reason::VerificationSent, 5));
+    assert_eq!(five(5, 1000 + DAY), (None, Reason::VerificationExhausted, 5));
+    assert!(Reason::VerificationExhausted.stalls());
+    let plan = planned(&seen_at(sent_times(1), 1010, &[mailbox()]));
+    assert_eq!(plan.recheck_at, Some(at(1000 + DAY)));
+    // Asked for by a person, one more goes, and no further one by itself.
+    let mut asked = seen_at(sent_times(5), 1010, &[mailbox()]);
+    asked.recorded.verification = asked_again(&asked.recorded.verification);
+    assert_eq!(mailbox_is(&asked), (SEND, Reason::VerificationSent, 6));
+}
+
+#[test]
+fn a_value_is_verified_by_evidence_alone() {
+    let gone = |evidence, seconds| {
+        let mut situation = sent_times(1);
+        let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
+        record.evidence = evidence;
+        mailbox_is(&seen_at(situation, seconds, &[])).1
+    };
+    assert_eq!(gone(Some(Evidence::SeenPending), 1010), Reason::Verified);
+    assert_eq!(gone(Some(Evidence::NothingPending), 1010), Reason::Verified);
+    // It need not be listed so soon after its first message (A30).
+    assert_eq!(gone(Some(Evidence::SendAnswered), 1060), Reason::VerificationSent);
+    assert_eq!(gone(Some(Evidence::SendAnswered), 1062), Reason::Verified);
+    assert_eq!(gone(Some(Evidence::WriteAnswered), 5000), Reason::VerificationSent);
+    assert_eq!(gone(None, 5000), Reason::VerificationSent);
+    // The cloud shows another value: whatever waits no longer, it is not this one.
+    let other = with_entry(sent_times(1), |entry| {
+        Arc::make_mut(&mut entry.contact).email = Some(email("other@example.org"));
+    });
+    assert_ne!(mailbox_is(&seen_at(other, 1010, &[])).1, Reason::Verified);
+}
+
+#[test]
+fn what_waits_is_asked_for_only_where_a_list_does_not_tell() {
+    let unasked = |change: &dyn Fn(&mut ObservedContact), evidence| {
+        let situation = with_entry(sent_times(1), |entry| {
+            entry.pending = None;
+            change(Arc::make_mut(&mut entry.contact));
+        });
+        let mut situation = Situation { now: at(1010), ..situation };
+        situation.recorded.verification.email.as_mut().expect("it is recorded").evidence = evidence;
+        mailbox_is(&situation).0
+    };
+    let seen = Some(Evidence::SeenPending);
+    assert_eq!(unasked(&|_| {}, seen), None);
+    assert_eq!(unasked(&|_| {}, None), LOOK);
+    assert_eq!(unasked(&|contact| contact.status = ContactStatus::Active, seen), LOOK);
+}
+
+#[test]
+fn no_limit_is_got_round() {
+    let target = key().of_target(&mailbox());
+    let name = key().of_name(&name(SPEC_NAME));
+    let full = (0..Ledger::TARGET_DAY_MAX)
+        .fold(Ledger::default(), |ledger, _| ledger.with_send(&target, "another", at(1000)));
+    let situation = Situation { ledger: full, ..waiting(|_| {}) };
+    assert_eq!(mailbox_is(&situation), (None, Reason::VerificationQuotaExhausted, 0));
+    assert!(planned(&situation).recheck_at.is_some_and(|until| until > at(1000)));
+    let used_up = Situation { ledger: Ledger::default().exhausted(at(1000)), ..waiting(|_| {}) };
+    assert_eq!(mailbox_is(&used_up), (None, Reason::VerificationQuotaExhausted, 0));
+    // Deleted and created again: the message of before counts.
+    let before = Ledger::default().with_send(&target, &name, at(500));
+    let again = Situation { ledger: before, ..waiting(|_| {}) };
+    assert_eq!(mailbox_is(&again), (None, Reason::VerificationSent, 1));
+    assert_eq!(planned(&again).recheck_at, Some(at(500 + DAY)));
+}
+
+#[test]
+fn nobody_is_asked_where_that_is_forbidden_or_nothing_shows_the_value() {
+    let never = |situation: Situation, change: &dyn Fn(&mut DesiredContact)| {
+        with_spec(situation, |spec| {
+            spec.phone = None;
+            change(spec);
+        })
+    };
+    let silent = never(waiting(|_| {}), &|spec| spec.verification.send = false);
+    assert_eq!(mailbox_is(&silent), (None, Reason::NotSent, 0));
+    let reports = never(waiting(|_| {}), &|spec| spec.mode = Mode::ReportOnly);
+    assert_eq!(mailbox_is(&reports), (None, Reason::NotSent, 0));
+    let setback =
+        failed(Action::SendEmailVerificationForMessageContact, FailureClass::Permission, "No");
+    let refused = Situation { setback: Some(setback), ..waiting(|_| {}) };
+    let plan = planned(&refused);
+    assert_eq!(plan.verdict.email_verified.reason, Reason::VerificationPending);
+    assert!(plan.verdict.email_verified.message.contains("grant resourcemanager:SendEmail"));
+    assert_eq!((plan.step, plan.verdict.synced.reason), (None, Reason::InSync));
+}
+
+#[test]
+fn what_a_call_for_a_message_gave_back_is_remembered() {
+    let call = Call::SendEmailVerificationForMessageContact(OWN_ID.into(), wanted().email);
+    let after = |class: Option<FailureClass>| {
+        let planned = planned(&waiting(|_| {})).record;
+        let error = class
+            .map(|class| failed(Action::SendEmailVerificationForMessageContact, class, "").error);
+        let record = record_after(&planned.clone(), planned, &call, error.as_ref(), at(1010));
+        record.verification.email.expect("it is recorded")
+    };
+    let answered = after(None);
+    assert_eq!((answered.sends, answered.evidence), (1, Some(Evidence::SeenPending)));
+    let unknown = after(Some(FailureClass::OutcomeUnknown));
+    assert_eq!((unknown.sends, unknown.state), (1, ChannelState::Sent));
+    let nothing = after(Some(FailureClass::NothingPending));
+    assert_eq!((nothing.sends, nothing.evidence), (0, Some(Evidence::NothingPending)));
+    let used_up = after(Some(FailureClass::SendsExhausted));
+    assert_eq!((used_up.sends, used_up.last_sent), (0, None));
+    assert_eq!(used_up.state, ChannelState::QuotaExhausted);
+}
+
+#[test]
+fn only_a_message_that_may_have_been_sent_stays_in_the_ledger() {
+    let send = planned(&waiting(|_| {})).send.expect("it is written down");
+    let ledger = Ledger::default().with_send(&send.target, &send.contact, send.at);
+    let after = |class| {
+        let error = failed(Action::SendEmailVerificationForMessageContact, class, "").error;
+        ledger_after(&ledger, &send, &error, at(1010))
+    };
+    assert_eq!(after(FailureClass::OutcomeUnknown).as_ref(), Some(&ledger));
+    let nothing = after(FailureClass::NothingPending).expect("it is over");
+    assert_eq!((nothing.count, nothing.exhausted_until), (0, None));
+    let used_up = after(FailureClass::SendsExhausted).expect("it is over");
+    assert!(used_up.count == 0 && used_up.exhausted_until.is_some());
+    assert_eq!(after(FailureClass::Permission), None, "it is still to be sent");
+}
+
+#[test]
+fn a_value_is_owed_a_message_before_it_is_written_and_an_old_confirmation_is_forgotten() {
+    let new = Target::Email(email("other@example.org"));
+    let spec = |spec: &mut DesiredContact| spec.email = email("other@example.org");
+    let situation = with_entry(with_spec(holding(observed()), spec), |entry| {
+        entry.pending = Some(waits([]));
+    });
+    let record = planned(&situation).record.verification.email.expect("it is recorded");
+    assert_eq!(record.target, key().of_target(&new));
+    assert_eq!((record.state, record.evidence), (ChannelState::Pending, None));
+    assert_eq!(record.verified_target, Some(key().of_target(&mailbox())));
+    // The new one was confirmed meanwhile: going back writes the old one, which counts as new.
+    let mut back = with_entry(holding(observed()), |entry| {
+        Arc::make_mut(&mut entry.contact).email = Some(email("other@example.org"));
+        entry.pending = Some(waits([]));
+    });
+    back.recorded.verification.email = Some(record);
+    let record = planned(&back).record.verification.email.expect("it is recorded");
+    assert_eq!((record.target, record.verified_target), (key().of_target(&mailbox()), None));
+}
+
+#[test]
+fn going_back_to_the_value_in_force_takes_the_other_one_back() {
+    let new = Target::Email(email("other@example.org"));
+    let mut situation = holding(observed());
+    let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
+    record.target = key().of_target(&new);
+    record.state = ChannelState::Sent;
+    record.evidence = Some(Evidence::SeenPending);
+    let unasked = with_entry(situation.clone(), |entry| entry.pending = None);
+    assert_eq!(mailbox_is(&unasked).0, LOOK);
+    let waits = with_entry(situation.clone(), |entry| entry.pending = Some(waits([new])));
+    let cancel = Some(Action::CancelMessageContactUpdate);
+    assert_eq!(mailbox_is(&waits).0, cancel);
+    // Where the waiting value is shown, nothing but the record tells which one is in force (A12).
+    let shown = with_entry(waits.clone(), |entry| {
+        Arc::make_mut(&mut entry.contact).email = Some(email("other@example.org"));
+    });
+    assert_eq!(mailbox_is(&shown).0, cancel);
+    // Refused, as the owner was faster (A15): the wanted value is written.
+    let setback =
+        failed(Action::CancelMessageContactUpdate, FailureClass::WrongState, "ContactStatus");
+    let refused = Situation { setback: Some(setback), now: at(1400), ..shown };
+    assert_eq!(mailbox_is(&refused).0, Some(Action::UpdateMessageContact));
+    let gone = with_entry(situation, |entry| entry.pending = Some(self::waits([])));
+    assert_eq!(mailbox_is(&gone), (None, Reason::Verified, 0));
 }

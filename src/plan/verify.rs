@@ -85,6 +85,14 @@ impl Channel<'_> {
         self.record.filter(|record| record.target == self.hash)
     }
 
+    /// The operation that asks its owner.
+    fn action(&self) -> Action {
+        match self.value {
+            Target::Email(_) => Action::SendEmailVerificationForMessageContact,
+            Target::Phone(_) => Action::SendPhoneVerificationForMessageContact,
+        }
+    }
+
     fn send(&self, entry: &Entry) -> Call {
         let id = entry.contact.id.clone();
         match &self.value {
@@ -111,15 +119,13 @@ fn channels<'a>(
     let email = Target::Email(wanted.email.clone());
     let phone = wanted.phone.clone().map(Target::Phone);
     let shows = |value: &Target| contact.is_some_and(|contact| is_shown(contact, value));
-    let channel = |value: Target, record| Channel {
+    let channel = |value: Target| Channel {
         hash: hash_key.of_target(&value),
         shown: shows(&value),
-        record,
+        record: record_of(record, &value),
         value,
     };
-    let mut list = vec![channel(email, record.email.as_ref())];
-    list.extend(phone.map(|phone| channel(phone, record.phone.as_ref())));
-    list
+    std::iter::once(email).chain(phone).map(channel).collect()
 }
 
 fn is_shown(contact: &ObservedContact, value: &Target) -> bool {
@@ -168,13 +174,17 @@ pub(super) fn owed(
     Verification { email: channel(&record.email, email), phone: channel(&record.phone, phone) }
 }
 
+/// What is recorded of the channel of a value, which may be about another one.
+fn record_of<'a>(record: &'a Verification, value: &Target) -> Option<&'a ChannelRecord> {
+    match value {
+        Target::Email(_) => record.email.as_ref(),
+        Target::Phone(_) => record.phone.as_ref(),
+    }
+}
+
 /// Whether that value is known to have been confirmed, and was not written since.
 pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
-    let Verification { email, phone } = &input.recorded.verification;
-    let record = match value {
-        Target::Email(_) => email.as_ref(),
-        Target::Phone(_) => phone.as_ref(),
-    };
+    let record = record_of(&input.recorded.verification, value);
     let hash = input.hash_key.of_target(value);
     record.is_some_and(|record| record.verified_target.as_ref() == Some(&hash))
 }
@@ -182,11 +192,7 @@ pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
 /// Whether a message is owed for a value, or was sent so short ago that no look since then could
 /// tell that it waits: it need not be listed before its first message (A30), nor at once (A23).
 pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending) -> bool {
-    let Verification { email, phone } = &input.recorded.verification;
-    let record = match value {
-        Target::Email(_) => email.as_ref(),
-        Target::Phone(_) => phone.as_ref(),
-    };
+    let record = record_of(&input.recorded.verification, value);
     let hash = input.hash_key.of_target(value);
     record.filter(|record| record.target == hash).is_some_and(|record| {
         let taken =
@@ -232,7 +238,7 @@ pub(super) fn seen(input: &Input<'_>, now: Timestamp) -> Option<Recorded> {
         let Some(mut record) = taken_in(&channel, look, entry.pending.as_ref(), now) else {
             continue;
         };
-        schedule(&mut record, wanted, view, &input.hash_key.of_name(&wanted.name), now);
+        schedule(&mut record, wanted, view, &input.hash_key.of_name(&entry.contact.name), now);
         channel.set(&mut verification, record);
     }
     (verification != *before).then(|| Recorded { verification, ..input.recorded.clone() })
@@ -425,10 +431,10 @@ fn message(
         // Nothing shows that the value was written.
         return None;
     }
-    let call = channel.send(entry);
-    if is_held(input, call.action(), now) {
+    if is_held(input, channel.action(), now) {
         return None;
     }
+    let call = channel.send(entry);
     let mut verification = input.recorded.verification.clone();
     let contact = input.hash_key.of_name(&entry.contact.name);
     let target = record.target.clone();
@@ -516,7 +522,7 @@ fn recheck_at(
             .record
             .filter(|record| record.evidence == Some(Evidence::SendAnswered))
             .and_then(settles_at);
-        let held = held_until(input, channel.send(entry).action());
+        let held = held_until(input, channel.action());
         [due.filter(|_| sends), over.filter(|_| sends), settles, held.filter(|_| sends)]
     });
     let look = held_until(input, LOOK);
@@ -608,54 +614,17 @@ fn finding(
     channel: &Channel<'_>,
     now: Timestamp,
 ) -> Finding {
-    let what = channel.what();
-    let VerificationPolicy { send, max_sends, .. } = wanted.verification;
     let Some(record) = channel.current() else { return not_known() };
-    if record.state == ChannelState::Verified {
-        return Finding::met(Reason::Verified, format!("the owner has confirmed the {what}"));
+    let unsent = not_sent(input, wanted, channel, now);
+    if let Some(unsent) = unsent.filter(|_| record.state != ChannelState::Verified) {
+        return unsent;
     }
-    if wanted.mode == Mode::ReportOnly {
-        return Finding::unmet(
-            Reason::NotSent,
-            format!(
-                "the {what} waits for its owner, and no message may be sent while nothing may be written"
-            ),
-        );
-    }
-    if !send {
-        return Finding::unmet(
-            Reason::NotSent,
-            format!(
-                "the {what} waits for its owner, and `verification.send: Never` forbids to send a \
-                 message; send one from the console"
-            ),
-        );
-    }
-    let action = match channel.value {
-        Target::Email(_) => Action::SendEmailVerificationForMessageContact,
-        Target::Phone(_) => Action::SendPhoneVerificationForMessageContact,
-    };
-    if let Some(setback) = input.setbacks.of(action).filter(|_| is_held(input, action, now)) {
-        let error = &setback.error;
-        let code =
-            error.code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
-        let help = if error.class == FailureClass::Permission {
-            format!("; grant resourcemanager:{action} to the identity of the directory")
-        } else {
-            String::new()
-        };
-        return Finding::unmet(
-            Reason::VerificationPending,
-            format!(
-                "the {what} waits for its owner, and the message could not be sent: {}{code}{help}; \
-                 it is tried again",
-                error.class.as_str()
-            ),
-        );
-    }
+    let (what, max_sends) = (channel.what(), wanted.verification.max_sends);
     let ChannelRecord { state, sends, .. } = record;
     match state {
-        ChannelState::Verified => Finding::met(Reason::Verified, "confirmed"),
+        ChannelState::Verified => {
+            Finding::met(Reason::Verified, format!("the owner has confirmed the {what}"))
+        }
         ChannelState::Pending => Finding::unmet(
             Reason::VerificationPending,
             format!("the {what} waits for its owner; a message is about to be sent"),
@@ -694,6 +663,45 @@ fn finding(
             format!("the {what} waits for its owner, and {}", limit(input, record, now)),
         ),
     }
+}
+
+/// Why the owner of a value that waits is not asked, if something forbids it or has failed.
+fn not_sent(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    channel: &Channel<'_>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let what = channel.what();
+    let forbidden = |why: &str| {
+        let message = format!("the {what} waits for its owner, and {why}");
+        Some(Finding::unmet(Reason::NotSent, message))
+    };
+    if wanted.mode == Mode::ReportOnly {
+        return forbidden("no message may be sent while nothing may be written");
+    }
+    if !wanted.verification.send {
+        return forbidden(
+            "`verification.send: Never` forbids to send a message; send one from the console",
+        );
+    }
+    let action = channel.action();
+    let setback = input.setbacks.of(action).filter(|_| is_held(input, action, now))?;
+    let CallError { class, code, .. } = &setback.error;
+    let code = code.as_ref().map_or(String::new(), |code| format!(" ({})", code.as_str()));
+    let help = if *class == FailureClass::Permission {
+        format!("; grant resourcemanager:{action} to the identity of the directory")
+    } else {
+        String::new()
+    };
+    Some(Finding::unmet(
+        Reason::VerificationPending,
+        format!(
+            "the {what} waits for its owner, and the message could not be sent: {}{code}{help}; it \
+             is tried again",
+            class.as_str()
+        ),
+    ))
 }
 
 fn limit(input: &Input<'_>, record: &ChannelRecord, now: Timestamp) -> String {
@@ -764,6 +772,41 @@ pub(super) fn after_call(
         }
     }
     Verification { email, phone }
+}
+
+/// The ledger once the call for a message has failed; `None`: it is still to be sent, and stands in
+/// the ledger already.
+#[must_use]
+pub fn ledger_after(
+    ledger: &Ledger,
+    send: &Send,
+    error: &CallError,
+    now: Timestamp,
+) -> Option<Ledger> {
+    let Send { target, contact, at: _ } = send;
+    match error.class {
+        FailureClass::NothingPending => Some(ledger.taken_back(target, contact)),
+        FailureClass::SendsExhausted => Some(ledger.taken_back(target, contact).exhausted(now)),
+        // It may have been sent: it counts.
+        FailureClass::OutcomeUnknown => Some(ledger.clone()),
+        FailureClass::InvalidInput
+        | FailureClass::NameTaken
+        | FailureClass::UnknownMember
+        | FailureClass::ClientBug
+        | FailureClass::WrongState
+        | FailureClass::Conflict
+        | FailureClass::Throttled
+        | FailureClass::Quota
+        | FailureClass::ContactNotFound
+        | FailureClass::NoDirectory
+        | FailureClass::NotFound
+        | FailureClass::Credentials
+        | FailureClass::TokenExpired
+        | FailureClass::Clock(_)
+        | FailureClass::NoKeys(_)
+        | FailureClass::Permission
+        | FailureClass::Unavailable => None,
+    }
 }
 
 /// One more message is asked for, for each channel that is not confirmed.

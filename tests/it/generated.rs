@@ -7,9 +7,25 @@ use std::fs;
 use std::path::PathBuf;
 
 use message_contact_operator::cli::validate;
+use message_contact_operator::domain::ledger::Ledger;
 use message_contact_operator::domain::verdict::Reason;
+use message_contact_operator::domain::verification::VerificationPolicy;
 
 use crate::architecture::{root, sources};
+
+#[test]
+fn the_guide_to_verification_has_the_limits_of_the_code() {
+    let guide = fs::read_to_string(root().join("docs/verification.md")).unwrap();
+    let hours = VerificationPolicy::RESEND_AFTER.as_hours();
+    for row in [
+        format!("| `verification.maxSends`, {} |", VerificationPolicy::MAX_SENDS),
+        format!("| `verification.resendAfter`, {hours} hours |"),
+        format!("| messages to one address or number in a day | {} |", Ledger::TARGET_DAY_MAX),
+        format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
+    ] {
+        assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");
+    }
+}
 
 #[test]
 fn the_table_of_reasons_is_what_the_code_says() {
@@ -47,8 +63,7 @@ from the closed list below, and a `message` for people.
 | `Reconciling` | both | not ready, and the operator or a person it waits for is at work; present only while `True` |
 | `Stalled` | both | not ready, and waiting alone will not help: it ends when this object, or one that it depends on, is changed by somebody; present only while `True` |
 
-This version sends no verification messages and binds no contact, so `EmailVerified`,
-`PhoneVerified` and `Bound` never become `True`: set `readyWhen: Synced` to wait for the rest only.
+How a value comes to be verified: [verification.md](verification.md).
 ";
 
 /// The page of reasons: first those that this version gives, then those that are reserved.

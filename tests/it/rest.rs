@@ -61,6 +61,31 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
     .unwrap();
     let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
     assert_eq!(written, [("messagecontacts", "rest-7")], "{writes:#?}");
+
+    // An operator that begins anew takes nothing back, and asks for what it needs to know alone.
+    operator.abort();
+    let _ = operator.await;
+    let mark = cluster.audit().mark().unwrap();
+    stand.simulator.reset_counts();
+    let operator = tokio::spawn(stand::run_operator(many::operator_client(cluster), clock.clone()));
+    stand::request(&contacts, "rest-8", "after a restart").await;
+    stand
+        .sees("rest-8", "the request is handled", |found| {
+            found.data["status"]["lastHandledReconcileAt"] == "after a restart"
+        })
+        .await;
+    let counts = stand.simulator.counts();
+    let once = |action: &str| counts.of(action) == 1;
+    assert!(once("GetResourceDirectory") && counts.writes == 0, "{counts:?}");
+    let writes = cluster::wait_for(PATIENCE, "the write is in the audit log", || async {
+        let by_us = By::UserAgent("message-contact-operator");
+        let writes = cluster.audit().writes(mark, by_us).unwrap();
+        if writes.is_empty() { Err("none yet".to_owned()) } else { Ok(writes) }
+    })
+    .await
+    .unwrap();
+    let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
+    assert_eq!(written, [("messagecontacts", "rest-8")], "{writes:#?}");
     operator.abort();
 }
 

@@ -9,7 +9,7 @@ use crate::process::alone;
 use crate::secrets::grant;
 use crate::stand::{self, Stand, message_of};
 
-fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
+pub fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
     json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
 }
 
@@ -17,7 +17,7 @@ fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
 fn others() -> Vec<Value> {
     vec![
         rule("message-contacts.dev", "messagecontacts", &["list", "watch", "get", "patch"]),
-        rule("message-contacts.dev", "resourcedirectories", &["list", "watch"]),
+        rule("message-contacts.dev", "resourcedirectories", &["get", "list", "watch"]),
         rule("message-contacts.dev", "messagecontacts/status", &["patch"]),
         rule("message-contacts.dev", "resourcedirectories/status", &["patch"]),
         rule("", "namespaces", &["list", "watch"]),
@@ -39,7 +39,8 @@ async fn a_right_that_is_missing_is_told_and_nothing_goes_wrong_without_it() {
     let message = message_of(&directory, "Ready");
     assert!(message.contains("`patch` on resourcedirectories"), "{message}");
     assert!(directory.finalizers().is_empty());
-    let id = stand.settled("held", "Mozi", json!({})).await;
+    let id = stand.settled("held", "Mozi", json!({ "verification": null })).await;
+    stand.cloud("a mail", |it| (it.outbox().len() == 1).then_some(())).await;
 
     // Without a look at the definition nothing is deleted in the cloud.
     stand.delete("held").await;

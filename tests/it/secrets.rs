@@ -10,6 +10,7 @@ use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::process::alone;
+use crate::rights::rule;
 use crate::stand::{self, Stand, message_of};
 
 const FIRST: (&str, &str) = ("StoryKeyIdFirst", "StorySecretFirst");
@@ -131,6 +132,16 @@ pub async fn grant(stand: &Stand, user: &str, name: &str, rules: Value) {
     stand::apply(&api(ApiResource::erase::<ClusterRoleBinding>(&())), &binding).await.unwrap();
 }
 
+/// What the operator may do that may not read a Secret.
+pub fn all_but_secrets() -> Value {
+    json!([
+        rule("message-contacts.dev", "*", &["*"]),
+        rule("", "namespaces", &["get", "list", "watch"]),
+        rule("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
+        rule("events.k8s.io", "events", &["create", "patch"]),
+    ])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_secret_may_not_be_read_is_told_and_the_right_noticed() {
     let alone = alone().await;
@@ -138,14 +149,7 @@ async fn that_a_secret_may_not_be_read_is_told_and_the_right_noticed() {
     let options = Options { access_key_id, access_key_secret, ..Options::default() };
     let stand = Stand::on(alone.cluster, options).await;
     let user = "operator-without-secrets";
-    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
-    let rules = json!([
-        rule("message-contacts.dev", "*", &["*"]),
-        rule("", "namespaces", &["get", "list", "watch"]),
-        rule("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
-        rule("events.k8s.io", "events", &["create", "patch"]),
-    ]);
-    grant(&stand, user, user, rules).await;
+    grant(&stand, user, user, all_but_secrets()).await;
     let client = alone.cluster.client_as(user, &[]);
     let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
     stand.apply_secret(&stand.directory, keys(FIRST)).await;

@@ -1,0 +1,306 @@
+//! The text of a plan, for people: what is done next, what is written down first, what is said of
+//! the contact, and when it is looked at again. Private values are masked, hashes left out.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Write};
+
+use super::{Plan, Step};
+use crate::domain::call::{Call, Changes, NewContact, PhoneChange};
+use crate::domain::contact::{ContactId, Difference, MessageType, ObservedContact, Recorded};
+use crate::domain::verdict::{Finding, Verdict};
+use crate::domain::verification::{ChannelOutlook, ChannelRecord, Outlook, Verification};
+
+/// What is printed where there is nothing.
+const NOTHING: &str = "-";
+
+/// A plan, fit to be printed; each line ends with a line break.
+#[derive(Debug, Clone, Copy)]
+pub struct Rendered<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What the object's status said when the plan was made: what the plan changes in it is shown.
+    pub recorded: &'a Recorded,
+    /// The contact as the cloud shows it, for both sides of a change.
+    pub observed: Option<&'a ObservedContact>,
+}
+
+impl Display for Rendered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, recorded, observed } = *self;
+        let Plan {
+            record,
+            step,
+            send: _,
+            verdict,
+            drift,
+            outlook,
+            attempts: _,
+            recheck_at,
+            adopts,
+        } = plan;
+        match step {
+            None => writeln!(f, "= nothing to do")?,
+            Some(step) => write_step(f, step, observed)?,
+        }
+        if *adopts {
+            writeln!(f, "  takes over the contact that is there")?;
+        }
+        write_record(f, recorded, record)?;
+        for Difference { field, desired, observed } in drift {
+            writeln!(
+                f,
+                "  differs  {}: {} -> {}",
+                field.as_str(),
+                or_nothing(observed),
+                or_nothing(desired)
+            )?;
+        }
+        write_verdict(f, verdict)?;
+        write_outlook(f, outlook)?;
+        if let Some(at) = recheck_at {
+            writeln!(f, "  looks again at {at}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_step(
+    f: &mut fmt::Formatter<'_>,
+    step: &Step,
+    observed: Option<&ObservedContact>,
+) -> fmt::Result {
+    match step {
+        Step::TakeFinalizer => writeln!(f, "* puts the finalizer on the object"),
+        Step::ReleaseFinalizer => writeln!(f, "* takes the finalizer off the object"),
+        Step::Relist => writeln!(f, "? lists the directory again"),
+        Step::AskDefinition => {
+            writeln!(f, "? asks the apiserver whether the kind is being deleted")
+        }
+        Step::Call(call, urgency) => write_call(f, call, &format!("{urgency:?}"), observed),
+    }
+}
+
+fn write_call(
+    f: &mut fmt::Formatter<'_>,
+    call: &Call,
+    urgency: &str,
+    observed: Option<&ObservedContact>,
+) -> fmt::Result {
+    let mark = match call {
+        Call::AddMessageContact(_) => '+',
+        Call::DeleteMessageContact { .. } => '-',
+        Call::UpdateMessageContact(..)
+        | Call::CancelMessageContactUpdate { .. }
+        | Call::AssociateMembers(..)
+        | Call::DisassociateMembers(..) => '~',
+        Call::SendEmailVerificationForMessageContact(..)
+        | Call::SendPhoneVerificationForMessageContact(..) => '>',
+        Call::GetMessageContact(_)
+        | Call::ListMessageContacts { .. }
+        | Call::GetMessageContactDeletionStatus(_)
+        | Call::ListMessageContactVerifications { .. }
+        | Call::GetResourceDirectory => '?',
+    };
+    let id = call.contact_id().map_or("", ContactId::as_str);
+    let line = format!("{mark} {} {id}", call.action());
+    writeln!(f, "{} ({})", line.trim_end(), urgency.to_lowercase())?;
+    match call {
+        Call::AddMessageContact(new) => write_new(f, new),
+        Call::UpdateMessageContact(_, changes) => write_changes(f, changes, observed),
+        Call::DeleteMessageContact { id: _, retain_in_members } => {
+            let kept = if *retain_in_members { "keep it" } else { "lose it too" };
+            writeln!(f, "    the accounts that it is bound to {kept}")
+        }
+        Call::SendEmailVerificationForMessageContact(_, email) => write_field(f, "to", email),
+        Call::SendPhoneVerificationForMessageContact(_, phone) => write_field(f, "to", phone),
+        Call::CancelMessageContactUpdate { id: _, email, phone } => {
+            let email = email.as_ref().map(ToString::to_string);
+            let phone = phone.as_ref().map(ToString::to_string);
+            for value in email.into_iter().chain(phone) {
+                write_field(f, "no longer waits", &value)?;
+            }
+            Ok(())
+        }
+        Call::AssociateMembers(_, ids) | Call::DisassociateMembers(_, ids) => {
+            ids.iter().try_for_each(|id| write_field(f, "member", id))
+        }
+        Call::GetMessageContact(_)
+        | Call::ListMessageContacts { .. }
+        | Call::GetMessageContactDeletionStatus(_)
+        | Call::ListMessageContactVerifications { .. }
+        | Call::GetResourceDirectory => Ok(()),
+    }
+}
+
+fn write_field(f: &mut fmt::Formatter<'_>, field: &str, value: &dyn Display) -> fmt::Result {
+    writeln!(f, "    {field}: {value}")
+}
+
+fn write_new(f: &mut fmt::Formatter<'_>, new: &NewContact) -> fmt::Result {
+    let NewContact { name, title, email, phone, message_types } = new;
+    write_field(f, "name", &name.as_str())?;
+    write_field(f, "title", &title.as_str())?;
+    write_field(f, "emailAddress", email)?;
+    if let Some(phone) = phone {
+        write_field(f, "phoneNumber", phone)?;
+    }
+    write_field(f, "messageTypes", &types(message_types))
+}
+
+/// One line a changed field: as it is, and as it will be.
+fn write_changes(
+    f: &mut fmt::Formatter<'_>,
+    changes: &Changes,
+    observed: Option<&ObservedContact>,
+) -> fmt::Result {
+    let Changes { name, title, email, phone, message_types } = changes;
+    let before = |field: fn(&ObservedContact) -> String| observed.map(field).unwrap_or_default();
+    let mut change = |field: &str, before: String, after: String| {
+        writeln!(f, "    {field}: {} -> {}", or_nothing(&before), or_nothing(&after))
+    };
+    if let Some(name) = name {
+        change("name", before(|it| it.name.as_str().to_owned()), name.as_str().to_owned())?;
+    }
+    if let Some(title) = title {
+        change("title", before(|it| it.title.clone()), title.as_str().to_owned())?;
+    }
+    if let Some(email) = email {
+        change("emailAddress", before(|it| masked(it.email.as_ref())), email.to_string())?;
+    }
+    if let Some(phone) = phone {
+        let after = match phone {
+            PhoneChange::Set(number) => number.to_string(),
+            PhoneChange::Clear => String::new(),
+        };
+        change("phoneNumber", before(|it| masked(it.phone.as_ref())), after)?;
+    }
+    if let Some(wanted) = message_types {
+        change("messageTypes", before(|it| list(&it.message_types)), types(wanted))?;
+    }
+    Ok(())
+}
+
+/// What the status is to remember from now on, as far as that is new.
+fn write_record(f: &mut fmt::Formatter<'_>, before: &Recorded, after: &Recorded) -> fmt::Result {
+    let Recorded {
+        directory_id,
+        contact_id,
+        creation,
+        last_write,
+        last_error,
+        verification: Verification { email, phone },
+        reverts,
+    } = after;
+    let mut remembers = |what: &str, text: &str| writeln!(f, "  records  {what}: {text}");
+    if *directory_id != before.directory_id {
+        remembers("directoryId", directory_id.as_ref().map_or(NOTHING, |id| id.as_str()))?;
+    }
+    if *contact_id != before.contact_id {
+        remembers("contactId", contact_id.as_ref().map_or(NOTHING, ContactId::as_str))?;
+    }
+    if *creation != before.creation {
+        let text = creation.as_ref().map(|it| format!("{}, at {}", it.name.as_str(), it.at));
+        remembers("creation", text.as_deref().unwrap_or(NOTHING))?;
+    }
+    if *last_write != before.last_write {
+        let text = last_write.as_ref().map(|it| match it.mismatches {
+            0 => "under way".to_owned(),
+            times => format!("read back differently {times} times"),
+        });
+        remembers("lastWrite", text.as_deref().unwrap_or(NOTHING))?;
+    }
+    if *last_error != before.last_error {
+        let text = last_error.as_ref().map(|it| format!("{} of {}", it.code, it.action));
+        remembers("lastError", text.as_deref().unwrap_or(NOTHING))?;
+    }
+    for (channel, before, after) in [
+        ("verification.email", &before.verification.email, email),
+        ("verification.phone", &before.verification.phone, phone),
+    ] {
+        if before != after {
+            remembers(channel, &after.as_ref().map_or(NOTHING.to_owned(), channel_text))?;
+        }
+    }
+    if *reverts != before.reverts {
+        for revert in reverts {
+            let times = revert.times.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let field = revert.difference.field.as_str();
+            let text = format!("{field}, since {}, at {}", revert.since, times.join(", "));
+            remembers("reverts", &text)?;
+        }
+        if reverts.is_empty() {
+            remembers("reverts", NOTHING)?;
+        }
+    }
+    Ok(())
+}
+
+fn channel_text(record: &ChannelRecord) -> String {
+    let ChannelRecord { target: _, state, sends, last_sent, evidence, verified_target } = record;
+    let mut text = format!("{}, {sends} sent", state.as_str());
+    if let Some(at) = last_sent {
+        let _ = write!(text, ", the last at {at}");
+    }
+    if let Some(evidence) = evidence {
+        let _ = write!(text, ", {}", evidence.as_str());
+    }
+    if verified_target.is_some() {
+        text.push_str(", one was verified before");
+    }
+    text
+}
+
+fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+    let ready = verdict.ready();
+    let Verdict {
+        synced,
+        email_verified,
+        phone_verified,
+        bound,
+        policy_compliant,
+        ready_waits_for_verification: _,
+    } = verdict;
+    let findings = [
+        ("Synced", Some(synced)),
+        ("EmailVerified", Some(email_verified)),
+        ("PhoneVerified", phone_verified.as_ref()),
+        ("Bound", bound.as_ref()),
+        ("PolicyCompliant", policy_compliant.as_ref()),
+    ];
+    for (condition, finding) in findings {
+        let Some(Finding { status, reason, message }) = finding else { continue };
+        writeln!(f, "  {condition}={} {reason}: {message}", status.as_str())?;
+    }
+    let stalled = if ready.reason.stalls() { ", stalled" } else { "" };
+    writeln!(f, "  Ready={} {}{stalled}", ready.status.as_str(), ready.reason)
+}
+
+fn write_outlook(f: &mut fmt::Formatter<'_>, outlook: &Outlook) -> fmt::Result {
+    let Outlook { email, phone } = outlook;
+    for (channel, outlook) in [("emailAddress", email), ("phoneNumber", phone)] {
+        let ChannelOutlook { next_send, waiting } = outlook;
+        if let Some(waiting) = waiting {
+            writeln!(f, "  {channel} {waiting} waits for its owner")?;
+        }
+        if let Some(at) = next_send {
+            writeln!(f, "  {channel} gets its next message at {at}")?;
+        }
+    }
+    Ok(())
+}
+
+fn masked(value: Option<&impl Display>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+fn types(types: &BTreeSet<MessageType>) -> String {
+    types.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn list(words: &BTreeSet<String>) -> String {
+    words.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn or_nothing(text: &str) -> &str {
+    if text.is_empty() { NOTHING } else { text }
+}
