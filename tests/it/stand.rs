@@ -14,7 +14,7 @@ use directory_simulator::{
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
-use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
+use message_contact_operator::api::{self, ContactPolicy, MessageContact, ResourceDirectory};
 use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
 use message_contact_operator::plan::hash::HashKey;
@@ -190,6 +190,10 @@ impl Stand {
 
     pub fn directories(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &ApiResource::erase::<ResourceDirectory>(&()))
+    }
+
+    pub fn policies(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<ContactPolicy>(&()))
     }
 
     /// Applies the story's directory; it admits every namespace.
