@@ -23,6 +23,8 @@ mod setback;
 
 pub mod policy;
 
+pub mod coverage;
+
 pub mod hash;
 
 pub mod render;
