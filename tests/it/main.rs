@@ -41,6 +41,8 @@ mod name_taken;
 mod namespace_deleted;
 mod not_green_early;
 mod one_mail;
+mod policy_admission;
+mod policy_agreement;
 mod relists;
 mod report_only;
 mod requested_at;
