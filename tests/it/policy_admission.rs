@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use cluster::By;
 use directory_simulator::Options;
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Validation};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use message_contact_operator::api;
 use message_contact_operator::clock::Clock;
@@ -450,6 +450,24 @@ async fn a_violator_that_is_being_deleted_may_change_its_mind_about_the_cloud() 
     assert_eq!(stand.in_cloud(&id).name, "Zhugeliang");
 }
 
+/// The same with everything in it as a validation, and bound to nothing: the types of variables and
+/// of conditions are not looked at otherwise.
+fn spelt_out(policy: &ValidatingAdmissionPolicy) -> ValidatingAdmissionPolicy {
+    let mut policy = policy.clone();
+    policy.metadata.name = Some(format!("spelt-out.{}", policy.name_any()));
+    let spec = policy.spec.as_mut().unwrap();
+    let variables = spec.variables.iter().flatten().map(|variable| &variable.expression);
+    let conditions = spec.match_conditions.iter().flatten().map(|condition| &condition.expression);
+    let spelt_out = variables.chain(conditions).map(|expression| Validation {
+        expression: format!("[{expression}].size() == 1"),
+        ..Validation::default()
+    });
+    let spelt_out: Vec<_> = spelt_out.collect();
+    assert!(spelt_out.len() > 20);
+    spec.validations.as_mut().unwrap().extend(spelt_out);
+    policy
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_apiserver_finds_no_fault_and_a_violator_goes_with_its_namespace() {
     if !has_controller_manager() {
@@ -469,23 +487,23 @@ async fn the_apiserver_finds_no_fault_and_a_violator_goes_with_its_namespace() {
 
     // The types of both kinds are checked by the controller manager.
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(stand.client.clone());
-    let ours =
-        |policy: &ValidatingAdmissionPolicy| policy.name_any().ends_with("message-contacts.dev");
-    let checked = cluster::wait_for(PATIENCE, "the rules were checked", || async {
-        let mut found = policies.list(&ListParams::default()).await.unwrap().items;
-        found.retain(ours);
-        let types = |policy: &ValidatingAdmissionPolicy| {
-            let status = policy.status.clone().unwrap_or_default();
-            let current = status.observed_generation == policy.metadata.generation;
-            status.type_checking.filter(|_| current)
-        };
-        let checked: Vec<_> = found.iter().filter_map(types).collect();
-        if checked.len() == 3 { Ok(checked) } else { Err(format!("{} of 3", checked.len())) }
-    })
-    .await
-    .unwrap();
-    for types in checked {
-        assert_eq!(types.expression_warnings.unwrap_or_default(), vec![]);
+    let mut all: Vec<_> = api::admission::rules().into_iter().map(|(policy, _)| policy).collect();
+    let spelt_out: Vec<_> = all.iter().map(spelt_out).collect();
+    for policy in &spelt_out {
+        policies.create(&PostParams::default(), policy).await.unwrap();
+    }
+    all.extend(spelt_out);
+    for policy in all {
+        let what = format!("{} was checked", policy.name_any());
+        let types = cluster::wait_for(PATIENCE, &what, || async {
+            let found = policies.get(&policy.name_any()).await.unwrap();
+            let status = found.status.unwrap_or_default();
+            let current = status.observed_generation == found.metadata.generation;
+            status.type_checking.filter(|_| current).ok_or("not yet")
+        })
+        .await
+        .unwrap();
+        assert_eq!(types.expression_warnings.unwrap_or_default(), vec![], "{what}");
     }
 
     delete_namespace(&stand).await;
