@@ -1,4 +1,4 @@
-//! The rules of policies as the apiserver evaluates them: a ValidatingAdmissionPolicy and its
+//! The rules of policies as the apiserver evaluates them: a `ValidatingAdmissionPolicy` and its
 //! binding for each enforcement. `plan::policy` is the same in Rust; a corpus proves that they agree.
 
 use k8s_openapi::api::admissionregistration::v1::{

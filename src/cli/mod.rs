@@ -31,7 +31,7 @@ enum Command {
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`.
     Crds {
         /// The rules by which the apiserver judges contacts by ContactPolicies, instead of the
-        /// definitions: three ValidatingAdmissionPolicies and their bindings.
+        /// definitions: three `ValidatingAdmissionPolicies` and their bindings.
         #[arg(long)]
         admission: bool,
     },

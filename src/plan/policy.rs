@@ -1,12 +1,14 @@
 //! What policies say of one contact: pure, and the same verdict as the apiserver's rules, in the
-//! same words.
+//! same words. All that match count, and the strictest decides.
 
 use std::collections::BTreeMap;
 
+use super::Plan;
 use crate::domain::contact::Mode;
 use crate::domain::policy::{
     Candidate, ContactRules, DomainPattern, Enforcement, PhoneRule, Policy, RuleName, Scope,
 };
+use crate::domain::verdict::{Finding, Reason, Verdict};
 
 /// Where a contact stands, as policies look at it.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +45,12 @@ impl Opinion {
     /// Everything that is violated, in the apiserver's words.
     #[must_use]
     pub fn message(&self) -> String {
-        let Self { policy, enforcement: _, violations, waits_for_email: _ } = self;
-        let rules: Vec<_> = violations.iter().map(|found| found.message.as_str()).collect();
-        format!("ContactPolicy `{policy}`: {}", rules.join("; "))
+        format!("ContactPolicy `{}`: {}", self.policy, self.rules())
+    }
+
+    fn rules(&self) -> String {
+        let rules: Vec<_> = self.violations.iter().map(|found| found.message.as_str()).collect();
+        rules.join("; ")
     }
 }
 
@@ -66,6 +71,50 @@ pub fn judge<'a>(
             waits_for_email: candidate.email.is_none() && speaks_of_email(&policy.contact),
         })
         .collect()
+}
+
+/// The plan, with what policies say of the contact.
+#[must_use]
+pub fn beside(plan: Plan, opinions: &[Opinion]) -> Plan {
+    let verdict = Verdict { policy_compliant: compliance(opinions), ..plan.verdict };
+    Plan { verdict, ..plan }
+}
+
+/// Whether all that match are met; `None` if none matches.
+fn compliance(opinions: &[Opinion]) -> Option<Finding> {
+    let waits = |opinion: &Opinion| opinion.waits_for_email;
+    if opinions.is_empty() {
+        None
+    } else if let Some(violated) = violated(opinions, Enforcement::Audit) {
+        Some(Finding::unmet(Reason::PolicyViolation, violated))
+    } else if opinions.iter().any(waits) {
+        let message = "a ContactPolicy speaks of the address, and that is not known: see `Synced`";
+        Some(Finding::unknown(Reason::SecretNotFound, message))
+    } else {
+        Some(Finding::met(Reason::Compliant, "every ContactPolicy that speaks of it is met"))
+    }
+}
+
+/// Why nothing may be created or updated: a policy under `Deny` is violated.
+#[must_use]
+pub fn denial(opinions: &[Opinion]) -> Option<Finding> {
+    let violated = violated(opinions, Enforcement::Deny)?;
+    let message = format!("{violated}; nothing is created or updated in the cloud until then");
+    Some(Finding::unmet(Reason::PolicyViolation, message))
+}
+
+/// What is violated of policies that are at least so strict, the strictest first; each is named.
+fn violated(opinions: &[Opinion], least: Enforcement) -> Option<String> {
+    let violated =
+        |opinion: &&Opinion| opinion.enforcement >= least && !opinion.violations.is_empty();
+    let mut violated: Vec<_> = opinions.iter().filter(violated).collect();
+    violated.sort_by_key(|opinion| std::cmp::Reverse(opinion.enforcement));
+    let texts = violated.into_iter().map(|opinion| {
+        let enforcement = opinion.enforcement.as_str();
+        format!("ContactPolicy `{}` ({enforcement}): {}", opinion.policy, opinion.rules())
+    });
+    let texts: Vec<_> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// Whether a policy speaks of a contact in that place.
@@ -335,6 +384,59 @@ mod tests {
         // Who writes nothing is judged by nobody.
         let reporting = Candidate { mode: Mode::ReportOnly, ..candidate() };
         assert_eq!(judge(&two, &reporting, place), []);
+    }
+
+    #[test]
+    fn all_that_match_count_and_the_strictest_decides() {
+        let named = |name: &str, enforcement, phone| Policy {
+            name: name.into(),
+            enforcement,
+            ..policy(ContactRules { phone, ..ContactRules::default() })
+        };
+        let said = |policies: &[Policy]| {
+            let place = Place { directory: "default", namespace_labels: &BTreeMap::new() };
+            let opinions = judge(policies, &candidate(), place);
+            let text = |finding: Finding| format!("{}: {}", finding.reason, finding.message);
+            let compliance = compliance(&opinions).map(text);
+            (compliance.unwrap_or_default(), denial(&opinions).map(text).unwrap_or_default())
+        };
+        let (required, optional) = (PhoneRule::Required, PhoneRule::Optional);
+        let met = "Compliant: every ContactPolicy that speaks of it is met";
+        assert_eq!(said(&[]), (String::new(), String::new()));
+        let strict = named("strict", Enforcement::Deny, optional);
+        assert_eq!(said(std::slice::from_ref(&strict)), (met.into(), String::new()));
+
+        let write = "contact.phoneNumber: write phoneNumber or phoneNumberFrom";
+        let [noted, warned, denied] = Enforcement::ALL
+            .map(|enforcement| named(&enforcement.as_str().to_lowercase(), enforcement, required));
+        let (compliance, denial) = said(&[noted.clone(), strict.clone(), warned.clone()]);
+        let expected = format!(
+            "PolicyViolation: ContactPolicy `warn` (Warn): {write}; \
+             ContactPolicy `audit` (Audit): {write}"
+        );
+        assert_eq!((compliance, denial), (expected, String::new()));
+        let (compliance, denial) = said(&[noted, strict, denied, warned]);
+        assert!(compliance.starts_with("PolicyViolation: ContactPolicy `deny` (Deny): "));
+        assert!(compliance.contains("`warn`") && compliance.contains("`audit`"), "{compliance}");
+        let expected = format!(
+            "PolicyViolation: ContactPolicy `deny` (Deny): {write}; nothing is created or updated \
+             in the cloud until then"
+        );
+        assert_eq!(denial, expected);
+    }
+
+    #[test]
+    fn an_unknown_address_is_no_violation_and_not_compliant_either() {
+        let unknown = Candidate { email: None, ..candidate() };
+        let rules = |phone| ContactRules {
+            domains_denied: domains(&["a.cn"]),
+            phone,
+            ..ContactRules::default()
+        };
+        let reason = |policy: &Policy| compliance(&judged(policy, &unknown)).unwrap().reason;
+        assert_eq!(reason(&policy(rules(PhoneRule::Optional))), Reason::SecretNotFound);
+        assert_eq!(reason(&policy(rules(PhoneRule::Required))), Reason::PolicyViolation);
+        assert_eq!(denial(&judged(&policy(rules(PhoneRule::Optional)), &unknown)), None);
     }
 
     #[test]

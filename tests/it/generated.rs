@@ -58,6 +58,7 @@ from the closed list below, and a `message` for people.
 | `EmailVerified` | MessageContact | the owner of the mailbox has confirmed it |
 | `PhoneVerified` | MessageContact | the owner of the phone has confirmed it; absent without a phone |
 | `Bound` | MessageContact | it is bound to exactly `members`; absent without `members` |
+| `PolicyCompliant` | MessageContact | every ContactPolicy that speaks of it is met; absent when none does. Under `enforcement: Deny` a violation is also why `Synced` is not `True`; under `Warn` and `Audit` `Ready` does not wait for it |
 | `Ready` | both | nothing is left to do: the first condition that is not met gives its reason. With `readyWhen: Synced` it does not wait for the two verifications |
 | `Throttled` | ResourceDirectory | the API asked to slow down; absent while it never did |
 | `Reconciling` | both | not ready, and the operator or a person it waits for is at work; present only while `True` |

@@ -411,7 +411,7 @@ fn fitting(field: &str, dice: &mut Dice) -> Option<Value> {
         "send" => texts(dice, &["Automatic", "Never", "Manual"]),
         "management" => texts(dice, &["Full", "NoDelete", "ReportOnly", "Some"]),
         "site" => texts(dice, &["China", "International", "Europe"]),
-        "suspend" | "retainInMembers" => Some(json!(dice.percent(50))),
+        "suspend" | "retainInMembers" | "distinctMailboxes" => Some(json!(dice.percent(50))),
         "endpoint" => texts(dice, &ENDPOINTS),
         "directoryId" => texts(dice, &["rd-a1b2c3", "rd-", "r-a1b2c3", "rd-a_b", ""]),
         "credentials" => Some(credentials(dice)),
@@ -433,7 +433,6 @@ fn fitting(field: &str, dice: &mut Dice) -> Option<Value> {
             json!(10_001),
             json!(-1),
         ])),
-        "distinctMailboxes" => Some(json!(dice.percent(50))),
         "unmanagedContacts" => Some(some_of(dice, &["max"], 85)),
         _ => None,
     }
