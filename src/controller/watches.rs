@@ -71,6 +71,7 @@ pub async fn run(
         client,
         clock,
         environment,
+        ledgers: Ledgers::new(&hash_key),
         hash_key,
         registry,
         contacts: contacts.clone(),
@@ -84,7 +85,6 @@ pub async fn run(
         claims: RwLock::default(),
         memory: Mutex::default(),
         secrets: Secrets::default(),
-        ledgers: Ledgers::default(),
         contact_waker,
         directory_waker,
     });
@@ -440,7 +440,7 @@ mod tests {
             claims: RwLock::default(),
             memory: Mutex::default(),
             secrets: Secrets::default(),
-            ledgers: Ledgers::default(),
+            ledgers: Ledgers::new(&HashKey::new([7; HashKey::BYTES])),
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
         };

@@ -21,6 +21,10 @@ fn the_guide_to_verification_has_the_limits_of_the_code() {
         format!("| `verification.maxSends`, {} |", VerificationPolicy::MAX_SENDS),
         format!("| `verification.resendAfter`, {hours} hours |"),
         format!("| messages to one address or number in a day | {} |", Ledger::TARGET_DAY_MAX),
+        format!(
+            "| messages for one contact in a day, to all its values together | {} |",
+            Ledger::CONTACT_DAY_MAX
+        ),
         format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
     ] {
         assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");
