@@ -4134,11 +4134,35 @@ fn a_value_that_was_written_again_within_a_slot_is_on_its_way() {
     let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
     record.evidence = Some(Evidence::WriteAnswered);
     assert_eq!(mailbox_is(&seen_at(situation.clone(), 5000, &[])).0, None);
+    // Its message cannot be sent: whether it was taken is not waited for.
+    let refused = Situation { unsent: unsent_times(1).unsent, ..situation.clone() };
+    let update = Some(Action::UpdateMessageContact);
+    assert_eq!(mailbox_is(&seen_at(refused, 5000, &[])).0, update);
     // A message was sent since, and it still does not wait: it was not taken, or is in force by now.
     let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
     record.evidence = Some(Evidence::SendAnswered);
     let unread = seen_at(situation, 5000, &[]);
     assert_eq!(mailbox_is(&unread).0, Some(Action::GetMessageContact));
     let read = with_entry(unread, |entry| entry.read_at = Some(at(5000)));
-    assert_eq!(mailbox_is(&read).0, Some(Action::UpdateMessageContact));
+    assert_eq!(mailbox_is(&read).0, update);
+}
+
+/// It need not keep what it does not name (A4), and what was written and never asked for may be hidden
+/// anyway (A30): the number counts as missing, and is written again.
+#[test]
+fn an_update_without_the_phone_says_nothing_of_a_phone_that_was_only_written() {
+    let mut planned = holding(observed()).recorded;
+    let phone = planned.verification.phone.as_mut().expect("it is recorded");
+    phone.state = ChannelState::Sent;
+    phone.evidence = Some(Evidence::WriteAnswered);
+    let after = |changes: Changes| {
+        let call = Call::UpdateMessageContact(OWN_ID.into(), changes);
+        let record = record_after(&planned, planned.clone(), &call, None, at(1010));
+        record.verification.phone.expect("it is recorded").evidence
+    };
+    let title = Changes { title: Some(Title::CEO), ..Changes::default() };
+    assert_eq!(after(title), None);
+    let number = Some(PhoneChange::Set(self::phone("86-13800138000")));
+    let number = Changes { phone: number, ..Changes::default() };
+    assert_eq!(after(number), Some(Evidence::WriteAnswered));
 }

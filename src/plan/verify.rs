@@ -196,10 +196,15 @@ pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending
     let hash = input.hash_key.of_target(value);
     let waits =
         |record: &&ChannelRecord| record.target == hash && record.state != ChannelState::Verified;
+    let unsettled = |record: &ChannelRecord| settles_at(record).is_none_or(|at| pending.at < at);
     record.filter(waits).is_some_and(|record| match record.evidence {
-        // No message was sent since it was written, whatever was sent for it before.
-        Some(Evidence::WriteAnswered) => true,
-        Some(Evidence::SendAnswered) => settles_at(record).is_none_or(|at| pending.at < at),
+        // No message was sent since it was written, whatever was sent for it before. One that cannot
+        // be sent is not waited for.
+        Some(Evidence::WriteAnswered) => {
+            let refused = input.unsent.iter().any(|unsent| is_unsent(unsent, record));
+            !refused || unsettled(record)
+        }
+        Some(Evidence::SendAnswered) => unsettled(record),
         Some(Evidence::SeenPending | Evidence::NothingPending | Evidence::Active) | None => false,
     })
 }
@@ -804,6 +809,10 @@ pub(super) fn after_call(
         let set = [(email.as_mut(), changes.email.is_some()), (phone.as_mut(), sets_phone)];
         for record in set.into_iter().filter_map(|(record, set)| record.filter(|_| set)) {
             record.evidence = record.evidence.or(Some(Evidence::WriteAnswered));
+        }
+        if let Some(record) = phone.as_mut().filter(|_| changes.phone.is_none()) {
+            // Unverified (A4): an update that leaves the phone out may have taken it away.
+            record.evidence = record.evidence.filter(|it| *it != Evidence::WriteAnswered);
         }
     }
     let action = call.action();
