@@ -811,7 +811,7 @@ pub(super) fn after_call(
             record.evidence = record.evidence.or(Some(Evidence::WriteAnswered));
         }
         if let Some(record) = phone.as_mut().filter(|_| changes.phone.is_none()) {
-            // Unverified (A4): an update that leaves the phone out may have taken it away.
+            // An update that leaves the phone out may have taken it away; see [`Changes`].
             record.evidence = record.evidence.filter(|it| *it != Evidence::WriteAnswered);
         }
     }
