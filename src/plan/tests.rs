@@ -2958,15 +2958,15 @@ fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
     check(
         unread,
         expect![[r#"
-            Deleting=False
-            Change: GetMessageContact c-ownownownownowno"#]],
+        Deleting=False
+        Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Unlisted);
     check(
         Situation { own, ..deleting(observed(), None) },
         expect![[r#"
-            Deleting=False
-            Change: GetMessageContact c-ownownownownowno"#]],
+        Deleting=False
+        Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Gone { confirmed: true });
     check(
