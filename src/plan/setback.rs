@@ -358,12 +358,14 @@ pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
         FailureClass::WrongState | FailureClass::ContactNotFound => {
             (Reason::Updating, "it is read and tried again")
         }
-        FailureClass::Unavailable
-        | FailureClass::SendsExhausted
+        FailureClass::Unavailable => {
+            (Reason::CloudUnavailable, "it is tried again with growing pauses")
+        }
+        FailureClass::SendsExhausted
         | FailureClass::NothingPending
         | FailureClass::NotFound
         | FailureClass::ClientBug => {
-            (Reason::CloudUnavailable, "it is tried again with growing pauses")
+            (Reason::CloudUnavailable, "it is tried again every few minutes")
         }
     };
     Finding::unmet(reason, format!("{what}; {next}"))

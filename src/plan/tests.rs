@@ -2958,14 +2958,14 @@ fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
     check(
         unread,
         expect![[r#"
-        Updating=False
+        Deleting=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Unlisted);
     check(
         Situation { own, ..deleting(observed(), None) },
         expect![[r#"
-        Updating=False
+        Deleting=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Gone { confirmed: true });

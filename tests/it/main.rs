@@ -62,3 +62,4 @@ mod verification;
 mod architecture;
 mod assumptions;
 mod generated;
+mod golden;
