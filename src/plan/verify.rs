@@ -309,7 +309,8 @@ fn taken_in(
             next.verified_target = None;
         }
     } else if let Some(look) = pending.filter(|look| is_replaced(look, &channel.value)) {
-        next.evidence = next.evidence.filter(|_| !would_show(&next, look.at));
+        let shows = next.state != ChannelState::Verified && would_show(&next, look.at);
+        next.evidence = next.evidence.filter(|_| !shows);
     } else if channel.shown && is_proven(&next, look, pending.map(|pending| pending.at)) {
         next.state = ChannelState::Verified;
         next.verified_target = Some(next.target.clone());
