@@ -632,7 +632,10 @@ pub(super) fn outlook(input: &Input<'_>, now: Timestamp) -> Outlook {
             Target::Phone(phone) => phone.to_string(),
         };
         let seen = ChannelOutlook {
-            next_send: record.and_then(|record| next_send(record, wanted, view, &name, now)),
+            // One that could not be sent is tried again and again: a time would tick with each try.
+            next_send: record
+                .filter(|record| !input.unsent.iter().any(|unsent| is_unsent(unsent, record)))
+                .and_then(|record| next_send(record, wanted, view, &name, now)),
             waiting: (waits && contact.is_some() && !channel.shown).then_some(masked),
         };
         match channel.value {
@@ -697,18 +700,20 @@ fn finding(
             } else {
                 "the next one goes at `nextSendTime`"
             };
+            // One more that a person has asked for.
+            let of = if *sends > max_sends { String::new() } else { format!(" of {max_sends}") };
             Finding::unmet(
                 Reason::VerificationSent,
                 format!(
-                    "message {sends} of {max_sends} was sent, and the owner of the {what} has not \
-                     confirmed yet; {next}"
+                    "message {sends}{of} was sent, and the owner of the {what} has not confirmed \
+                     yet; {next}"
                 ),
             )
         }
         ChannelState::Exhausted => Finding::unmet(
             Reason::VerificationExhausted,
             format!(
-                "{sends} messages were sent and the owner of the {what} has not confirmed; ask the \
+                "messages that were sent: {sends}; the owner of the {what} has not confirmed: ask the \
                  owner, then annotate the object with message-contacts.dev/resendRequestedAt for one \
                  more"
             ),
