@@ -219,7 +219,14 @@ pub fn recorded(status: &MessageContactStatus) -> Recorded {
 #[must_use]
 pub fn ledger(status: &VerificationSends) -> Ledger {
     let count = |count: i64| u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-    let VerificationSends { day, count: sent, exhausted_until, recent } = status;
+    let VerificationSends {
+        day,
+        count: sent,
+        exhausted_until,
+        recent,
+        hash_key,
+        hash_key_lost_time,
+    } = status;
     Ledger {
         day: day.parse().ok(),
         count: count(*sent),
@@ -235,6 +242,8 @@ pub fn ledger(status: &VerificationSends) -> Ledger {
                 })
             })
             .collect(),
+        key: hash_key.clone(),
+        lost_at: hash_key_lost_time.as_ref().map(|time| time.0),
     }
 }
 

@@ -524,6 +524,14 @@ pub struct VerificationSends {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = Ledger::RECENT_MAX), extend("x-kubernetes-list-type" = "atomic"))]
     pub recent: Vec<TargetSends>,
+    /// Tells the key of the hashes in `recent` from others. Example: `9d3c5a`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub hash_key: Option<String>,
+    /// When the key was found to be lost: everybody counts as just asked then. Example:
+    /// `2026-01-15T09:30:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key_lost_time: Option<Time>,
 }
 
 /// The verification messages to one target for one contact.

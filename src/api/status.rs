@@ -270,9 +270,10 @@ pub fn directory(
 /// The verification messages of a directory; left out while nothing was sent.
 #[must_use]
 pub fn sends(ledger: &Ledger) -> Option<VerificationSends> {
-    let Ledger { day, count, exhausted_until, recent } = ledger;
+    let Ledger { day, count, exhausted_until, recent, key, lost_at } = ledger;
     let time = |at: Timestamp| Time(whole_second(at));
-    (*ledger != Ledger::default()).then(|| VerificationSends {
+    let used = day.is_some() || exhausted_until.is_some();
+    used.then(|| VerificationSends {
         day: day.map(|day| day.to_string()).unwrap_or_default(),
         count: (*count).into(),
         exhausted_until: exhausted_until.map(time),
@@ -285,6 +286,8 @@ pub fn sends(ledger: &Ledger) -> Option<VerificationSends> {
                 last_time: Some(time(sends.last)),
             })
             .collect(),
+        hash_key: key.as_ref().map(|key| cut(key, WORD_CHARS_MAX)),
+        hash_key_lost_time: lost_at.map(time),
     })
 }
 

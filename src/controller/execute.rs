@@ -1,7 +1,9 @@
 //! One step: the only place that changes the cloud, writes an intent or drops the finalizer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::{self, Either};
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
@@ -248,11 +250,14 @@ async fn send(
         Urgency::Create => Priority::Create,
         Urgency::Repair => Priority::Repair,
     };
+    // Of a message, once and for all: the lane has begun to send it, or nobody waits for it.
+    let decided = Arc::new(AtomicBool::new(false));
     let decide = {
         let (world, key, planned) = (Arc::clone(world), key.clone(), planned.clone());
         let (uid, carried) = (pass.uid.clone(), pass.carried.clone());
         let is_add = matches!(planned, Call::AddMessageContact(_));
         let send = judgement.plan.send.clone();
+        let (decided, mut is_ours) = (Arc::clone(&decided), false);
         move |snapshot: &Snapshot, now: Timestamp| {
             if is_add {
                 // Asked again only after a clear refusal of the call before.
@@ -269,6 +274,11 @@ async fn send(
                 set_add_fate(&world, &uid, AddFate::Unanswered { since: now });
             }
             if let Some(send) = send.as_ref().filter(|_| unchanged) {
+                if !is_ours && decided.swap(true, Ordering::AcqRel) {
+                    // Nobody waits for it any more.
+                    return None;
+                }
+                is_ours = true;
                 // From here on it counts as sent.
                 no_longer_to_send(&world, &uid, send);
             }
@@ -280,10 +290,17 @@ async fn send(
         return directory.perform(priority, decide).await;
     }
     let changed = world.told_of_changes(&pass.uid);
-    let outcome = tokio::select! {
-        outcome = directory.perform(priority, decide) => outcome,
+    let performed = std::pin::pin!(directory.perform(priority, decide));
+    let outcome = match future::select(performed, std::pin::pin!(changed.notified())).await {
+        Either::Left((outcome, _)) => outcome,
+        // How it ends must be known: it counts as sent, and may still be refused.
+        Either::Right(((), performed))
+            if judgement.plan.send.is_some() && decided.swap(true, Ordering::AcqRel) =>
+        {
+            performed.await
+        }
         // What was not sent is not sent any more; what was sent is recorded by the directory.
-        () = changed.notified() => Outcome::Overtaken,
+        Either::Right(_) => Outcome::Overtaken,
     };
     world.remember_if_known(&pass.uid, |memory| memory.waiting = None);
     outcome
@@ -327,9 +344,9 @@ fn after(
 
 /// A message that was counted was never sent, and another one takes its place.
 fn take_back(world: &World, judgement: &Judgement, never_sent: &Send) {
-    let Send { target, contact, at: _ } = never_sent;
+    let Send { target, contact, at } = never_sent;
     if let Some(directory) = &judgement.plan.record.directory_id {
-        world.ledgers.change(directory, |ledger| ledger.taken_back(target, contact));
+        world.ledgers.change(directory, |ledger| ledger.taken_back(target, contact, *at));
     }
 }
 

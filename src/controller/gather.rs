@@ -387,7 +387,7 @@ impl World {
         let said = self.opinions(&object, &values);
         let wanted = parse::contact(&object.spec, &values);
         let wanted = wanted.map(|wanted| match &directory_spec {
-            Some(Ok(directory)) => capped(wanted, directory),
+            Some(Ok(directory)) => directory.capped(wanted),
             Some(Err(_)) | None => wanted,
         });
         let admitting = directory_spec.as_ref().and_then(|spec| spec.as_ref().ok());
@@ -489,7 +489,7 @@ impl World {
         }
         let blocked = |finding| Some(Desired::Blocked(finding));
         if object.spec.suspend == Some(true) {
-            return blocked(suspended());
+            return blocked(plan::suspended());
         }
         let wanted = match wanted {
             Ok(wanted) => Ok(wanted),
@@ -656,11 +656,6 @@ impl World {
     }
 }
 
-/// What a spec asks for, as far as the directory allows it.
-fn capped(wanted: DesiredContact, directory: &DesiredDirectory) -> DesiredContact {
-    DesiredContact { adoption: wanted.adoption.min(directory.adoption), ..wanted }
-}
-
 /// Who comes first: the older object, and of two that are equally old the one with the lesser uid.
 fn age(object: &MessageContact) -> (Option<Timestamp>, Uid) {
     let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -811,13 +806,6 @@ fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
 /// What nobody gets to read: the pass ends before it is reported.
 fn being_read() -> Finding {
     Finding::unknown(Reason::Pending, ContactProblem::Unread.to_string())
-}
-
-fn suspended() -> Finding {
-    Finding::unmet(
-        Reason::Suspended,
-        "`suspend` is set; nothing is read or written for this object",
-    )
 }
 
 fn not_admitted(directory: &str, environment: &Environment) -> Finding {

@@ -1,37 +1,105 @@
 //! The verification messages of each directory, as this process knows them.
 //!
-//! A ledger belongs to the directory, whichever object reaches it. What its object's status holds is
-//! taken in once; from then on this process is the only one that changes it.
+//! A ledger belongs to the directory, whichever object reaches it. What the status of each such object
+//! holds is taken in once; from then on this process is the only one that changes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::contact::DirectoryId;
+use jiff::Timestamp;
+
+use crate::domain::contact::{DirectoryId, Uid};
 use crate::domain::ledger::Ledger;
+use crate::plan::hash::HashKey;
 
 /// The ledgers, by directory.
+#[derive(Debug)]
+pub(super) struct Ledgers {
+    /// Tells the key of the hashes.
+    key: String,
+    known: Mutex<Known>,
+    /// Held while a ledger is stored: many messages are counted at once, and the object is one.
+    pub(super) storing: tokio::sync::Mutex<()>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Ledgers(Mutex<HashMap<DirectoryId, Arc<Ledger>>>);
+struct Known {
+    ledgers: HashMap<DirectoryId, Arc<Ledger>>,
+    /// Whose status was taken in, for which directory.
+    loaded: HashSet<(Uid, DirectoryId)>,
+}
 
 impl Ledgers {
-    /// The ledger of a directory; empty if nothing was ever sent.
-    pub(super) fn of(&self, directory: &DirectoryId) -> Arc<Ledger> {
-        self.all().get(directory).cloned().unwrap_or_default()
+    /// None yet; their hashes are made with this key.
+    pub(super) fn new(key: &HashKey) -> Self {
+        let (known, storing) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { key: key.fingerprint(), known, storing }
     }
 
-    /// Takes in what a status holds, if nothing is known yet.
-    pub(super) fn load(&self, directory: &DirectoryId, stored: impl FnOnce() -> Ledger) {
-        self.all().entry(directory.clone()).or_insert_with(|| Arc::new(stored()));
+    /// The ledger of a directory; empty if nothing was ever sent.
+    pub(super) fn of(&self, directory: &DirectoryId) -> Arc<Ledger> {
+        self.known().ledgers.get(directory).cloned().unwrap_or_else(|| Arc::new(self.empty()))
+    }
+
+    /// Takes in what the status of an object holds, the first time that it is seen. Two objects may
+    /// have reached the directory, one after the other.
+    pub(super) fn load(
+        &self,
+        object: Uid,
+        directory: &DirectoryId,
+        stored: impl FnOnce() -> Ledger,
+        now: Timestamp,
+    ) {
+        let mut known = self.known();
+        if known.loaded.insert((object, directory.clone())) {
+            let ledger =
+                known.ledgers.entry(directory.clone()).or_insert_with(|| self.empty().into());
+            *ledger = Arc::new(ledger.merged(&stored().read_with(&self.key, now)));
+        }
     }
 
     /// Changes a ledger.
     pub(super) fn change(&self, directory: &DirectoryId, change: impl FnOnce(&Ledger) -> Ledger) {
-        let mut all = self.all();
-        let ledger = all.entry(directory.clone()).or_default();
+        let mut known = self.known();
+        let ledger = known.ledgers.entry(directory.clone()).or_insert_with(|| self.empty().into());
         *ledger = Arc::new(change(ledger));
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<DirectoryId, Arc<Ledger>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn empty(&self) -> Ledger {
+        Ledger { key: Some(self.key.clone()), ..Ledger::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_objects_hold_of_one_directory_counts_together_and_once() {
+        let key = HashKey::new([7; HashKey::BYTES]);
+        let ledgers = Ledgers::new(&key);
+        let directory = DirectoryId::from("rd-1");
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let stored = |targets: &[&str]| {
+            let empty = Ledger { key: Some(key.fingerprint()), ..Ledger::default() };
+            targets.iter().fold(empty, |ledger, target| ledger.with_send(target, "one", at(0)))
+        };
+        ledgers.load("first".into(), &directory, || stored(&["a"]), at(10));
+        ledgers.load("second".into(), &directory, || stored(&["a", "b", "c"]), at(10));
+        let together = ledgers.of(&directory);
+        assert_eq!((together.count, together.recent.len()), (3, 3));
+        // The status comes back as it was stored before a message was taken back.
+        ledgers.change(&directory, |ledger| ledger.taken_back("c", "one", at(0)));
+        ledgers.load("second".into(), &directory, || stored(&["a", "b", "c"]), at(20));
+        assert_eq!(ledgers.of(&directory).count, 2);
+        assert_eq!(ledgers.of(&directory).last_sent("d", "one"), None);
+        // Made with a key that is lost.
+        let foreign = Ledger { key: Some("another".to_owned()), ..stored(&["d"]) };
+        ledgers.load("third".into(), &directory, || foreign, at(30));
+        assert_eq!(ledgers.of(&directory).last_sent("d", "one"), Some(at(30)));
     }
 }

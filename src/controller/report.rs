@@ -292,28 +292,34 @@ pub(super) async fn count_send(
     send: &Send,
 ) -> Result<Counted, Interrupted> {
     let Some(directory_id) = &judgement.plan.record.directory_id else { return Ok(Counted::Gone) };
-    let Send { target, contact, at } = send;
-    if world.ledgers.of(directory_id).may_send(target, *at).is_err() {
+    let Send { target, contact, at: _ } = send;
+    let now = world.clock.now();
+    if world.ledgers.of(directory_id).may_send(target, contact, now).is_err() {
         return Ok(Counted::Refused);
     }
-    world.ledgers.change(directory_id, |ledger| ledger.with_send(target, contact, *at));
+    world.ledgers.change(directory_id, |ledger| ledger.with_send(target, contact, now));
     let counted = store_ledger(world, &judgement.directory_name, directory_id).await;
     if !matches!(counted, Ok(Counted::Written)) {
-        world.ledgers.change(directory_id, |ledger| ledger.taken_back(target, contact));
+        world.ledgers.change(directory_id, |ledger| ledger.taken_back(target, contact, now));
     }
     counted
 }
 
+/// One at a time: whoever comes next finds what was counted meanwhile written with the last.
 async fn store_ledger(
     world: &World,
     name: &str,
     directory_id: &DirectoryId,
 ) -> Result<Counted, Interrupted> {
+    let _storing = world.ledgers.storing.lock().await;
     let api: Api<ResourceDirectory> = Api::all(world.client.clone());
     for _ in 0..LEDGER_TRIES {
         let Some(object) = within(api.get_opt(name)).await? else { return Ok(Counted::Gone) };
         let previous = object.status.clone().unwrap_or_default();
         let verification_sends = status::sends(&world.ledgers.of(directory_id));
+        if verification_sends == previous.verification_sends {
+            return Ok(Counted::Written);
+        }
         let next = ResourceDirectoryStatus { verification_sends, ..previous.clone() };
         let patch = status_patch(&object, &previous, &next);
         match write(world, api.patch_status(name, &parameters(), &Patch::Merge(&patch))).await {

@@ -16,7 +16,7 @@ use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Directory};
 use crate::domain::call::FailureClass;
-use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId};
+use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId, Uid};
 use crate::domain::directory::{DesiredDirectory, Management};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason, Status};
@@ -213,7 +213,9 @@ fn home(world: &World, object: &ResourceDirectory) -> Option<DirectoryId> {
 fn load_ledger(world: &World, object: &ResourceDirectory) {
     let Some(status) = &object.status else { return };
     if let (Some(directory), Some(sends)) = (&status.directory_id, &status.verification_sends) {
-        world.ledgers.load(&DirectoryId::from(directory.as_str()), || parse::ledger(sends));
+        let uid = Uid(object.uid().unwrap_or_default());
+        let directory = DirectoryId::from(directory.as_str());
+        world.ledgers.load(uid, &directory, || parse::ledger(sends), world.clock.now());
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use jiff::SignedDuration;
 
 use super::access::{Endpoint, Hidden};
-use super::contact::{Adoption, DirectoryId, MemberId};
+use super::contact::{Adoption, DesiredContact, DirectoryId, MemberId};
 
 /// What the spec of a ResourceDirectory asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,12 @@ impl DesiredDirectory {
     pub const REQUESTS_PER_SECOND: u32 = 10;
     /// The highest allowed [`Self::requests_per_second`].
     pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
+
+    /// What a contact asks for, as far as the directory allows it.
+    #[must_use]
+    pub fn capped(&self, wanted: DesiredContact) -> DesiredContact {
+        DesiredContact { adoption: wanted.adoption.min(self.adoption), ..wanted }
+    }
 }
 
 /// What may be done in a directory, whatever its contacts ask for.

@@ -197,7 +197,7 @@ reasons! {
     DriftContested => "Find out who changes the contact; message-contacts.dev/requestedAt asks for one more try.";
     /// `suspend` is set: nothing is read or written for this object.
     Suspended => "Set `suspend: false` to go on.";
-    /// The contact is being deleted in the cloud.
+    /// The object is being deleted, and with it the contact in the cloud, unless it is retained.
     Deleting => "Wait.";
     /// The contact could not be deleted in the cloud.
     DeletionFailed => "Do what the message says, or set `deletionPolicy: Retain`.";

@@ -275,8 +275,8 @@ fn report_absence(input: &Input<'_>, wanted: &DesiredContact) -> Plan {
 fn name_is_claimed() -> Finding {
     Finding::unmet(
         Reason::NameClaimed,
-        "another MessageContact of this directory holds this name; choose another name, or delete \
-         the other object",
+        "another MessageContact of this directory holds this name, or comes first for it; choose \
+         another name, or delete the other object",
     )
 }
 

@@ -11,7 +11,7 @@ use crate::domain::verdict::{Finding, Reason};
 /// Nothing is left to do in the cloud: the object may go.
 pub(super) fn release(input: &Input<'_>) -> Plan {
     let step = input.finalizer.then_some(Step::ReleaseFinalizer);
-    Plan { step, ..rest(input, deleting()) }
+    Plan { step, ..rest(input, released()) }
 }
 
 /// The contact cannot be deleted now.
@@ -135,6 +135,13 @@ fn after(
 
 pub(super) fn deleting() -> Finding {
     Finding::unmet(Reason::Deleting, "the contact is being deleted in the cloud")
+}
+
+fn released() -> Finding {
+    Finding::unmet(
+        Reason::Deleting,
+        "nothing is left to do in the cloud; the operator lets go of this object",
+    )
 }
 
 fn definition_unreadable() -> Finding {

@@ -58,6 +58,12 @@ impl HashKey {
         self.digest(["target", channel, &value])
     }
 
+    /// Tells this key from others, and nothing else about it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.digest(["key"])
+    }
+
     /// Covers the name of a contact.
     #[must_use]
     pub fn of_name(&self, name: &ContactName) -> String {

@@ -410,6 +410,15 @@ pub fn wrong_directory() -> Finding {
     )
 }
 
+/// What is said of an object that is suspended.
+#[must_use]
+pub fn suspended() -> Finding {
+    Finding::unmet(
+        Reason::Suspended,
+        "`suspend` is set; nothing is read or written for this object",
+    )
+}
+
 /// What forbids to write for a contact that is only reported on.
 fn forbidding(input: &Input<'_>) -> &'static str {
     match input.management {
@@ -435,12 +444,16 @@ fn rest(input: &Input<'_>, synced: Finding) -> Plan {
 
 /// Reads the contact whose id is recorded: it may have changed, or be gone.
 fn look(input: &Input<'_>, view: &View<'_>) -> Plan {
+    let finding = match input.desired {
+        Desired::Absent { .. } => delete::deleting(),
+        Desired::Present(_) | Desired::Blocked(_) => updating("the contact is read again"),
+    };
     let id = match (&input.recorded.contact_id, &view.own) {
         (_, Some(Sight::Known(entry))) => entry.contact.id.clone(),
         (Some(id), _) => id.clone(),
-        (None, _) => return rest(input, updating("the contact is read again")),
+        (None, _) => return rest(input, finding),
     };
-    step_on(input, updating("the contact is read again"), get(input, id))
+    step_on(input, finding, get(input, id))
 }
 
 fn get(input: &Input<'_>, id: ContactId) -> Step {

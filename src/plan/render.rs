@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Write};
 use super::{Plan, Step};
 use crate::domain::call::{Call, Changes, NewContact, PhoneChange};
 use crate::domain::contact::{ContactId, Difference, MessageType, ObservedContact, Recorded};
-use crate::domain::verdict::{Finding, Verdict};
+use crate::domain::verdict::{Finding, Reason, Verdict};
 use crate::domain::verification::{ChannelOutlook, ChannelRecord, Outlook, Verification};
 
 /// What is printed where there is nothing.
@@ -204,8 +204,9 @@ fn write_record(f: &mut fmt::Formatter<'_>, before: &Recorded, after: &Recorded)
     }
     if *last_write != before.last_write {
         let text = last_write.as_ref().map(|it| match it.mismatches {
-            0 => "under way".to_owned(),
-            times => format!("read back differently {times} times"),
+            0 => "reads as the spec says".to_owned(),
+            1 => "made, to be read back".to_owned(),
+            times => format!("made {times} times, to be read back"),
         });
         remembers("lastWrite", text.as_deref().unwrap_or(NOTHING))?;
     }
@@ -236,16 +237,19 @@ fn write_record(f: &mut fmt::Formatter<'_>, before: &Recorded, after: &Recorded)
 }
 
 fn channel_text(record: &ChannelRecord) -> String {
-    let ChannelRecord { target: _, state, sends, last_sent, evidence, verified_target } = record;
-    let mut text = format!("{}, {sends} sent", state.as_str());
-    if let Some(at) = last_sent {
-        let _ = write!(text, ", the last at {at}");
-    }
+    let ChannelRecord { target, state, sends, last_sent, evidence, verified_target } = record;
+    let mut text = state.as_str().to_owned();
+    let _ = match (sends, last_sent) {
+        (0, None) => Ok(()),
+        (0, Some(at)) => write!(text, ", counts as sent at {at}"),
+        (sends, None) => write!(text, ", {sends} sent"),
+        (sends, Some(at)) => write!(text, ", {sends} sent, the last at {at}"),
+    };
     if let Some(evidence) = evidence {
-        let _ = write!(text, ", {}", evidence.as_str());
+        let _ = write!(text, ", evidence {}", evidence.as_str());
     }
-    if verified_target.is_some() {
-        text.push_str(", one was verified before");
+    if verified_target.as_ref().is_some_and(|verified| verified != target) {
+        text.push_str(", another value was confirmed before");
     }
     text
 }
@@ -260,6 +264,11 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         policy_compliant,
         ready_waits_for_verification: _,
     } = verdict;
+    if synced.reason == Reason::Suspended {
+        let Finding { status, reason, message } = synced;
+        writeln!(f, "  Synced={} {reason}: {message}", status.as_str())?;
+        return writeln!(f, "  all else that was said stays as it is");
+    }
     let findings = [
         ("Synced", Some(synced)),
         ("EmailVerified", Some(email_verified)),

@@ -321,12 +321,20 @@ pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
             (Reason::OutcomeUnknown, "the contact is read before anything is done again")
         }
         FailureClass::Permission => {
-            let next = format!("grant resourcemanager:{action} to the identity of the directory");
+            let way_out = if deleting {
+                ", or set `deletionPolicy: Retain` to leave the contact in the cloud"
+            } else {
+                ""
+            };
+            let next =
+                format!("grant resourcemanager:{action} to the identity of the directory{way_out}");
             return Finding::unmet(Reason::Unauthorized, format!("{what}; {next}"));
         }
-        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_) => {
-            (Reason::Unauthorized, "it is tried again with growing pauses")
-        }
+        FailureClass::Credentials | FailureClass::TokenExpired | FailureClass::Clock(_) => (
+            Reason::Unauthorized,
+            "the conditions of the ResourceDirectory say what to do; it is tried again with growing \
+             pauses",
+        ),
         // Nothing was called: the failure is none of this action.
         FailureClass::NoKeys(KeyFailure { cause, .. }) => {
             let reason = match cause {
@@ -358,12 +366,14 @@ pub(super) fn finding(input: &Input<'_>, setback: &Setback) -> Finding {
         FailureClass::WrongState | FailureClass::ContactNotFound => {
             (Reason::Updating, "it is read and tried again")
         }
-        FailureClass::Unavailable
-        | FailureClass::SendsExhausted
+        FailureClass::Unavailable => {
+            (Reason::CloudUnavailable, "it is tried again with growing pauses")
+        }
+        FailureClass::SendsExhausted
         | FailureClass::NothingPending
         | FailureClass::NotFound
         | FailureClass::ClientBug => {
-            (Reason::CloudUnavailable, "it is tried again with growing pauses")
+            (Reason::CloudUnavailable, "it is tried again every few minutes")
         }
     };
     Finding::unmet(reason, format!("{what}; {next}"))

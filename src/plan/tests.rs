@@ -2958,14 +2958,14 @@ fn a_contact_is_read_before_it_is_deleted_and_before_it_counts_as_gone() {
     check(
         unread,
         expect![[r#"
-        Updating=False
+        Deleting=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Unlisted);
     check(
         Situation { own, ..deleting(observed(), None) },
         expect![[r#"
-        Updating=False
+        Deleting=False
         Change: GetMessageContact c-ownownownownowno"#]],
     );
     let own = Some(Sight::Gone { confirmed: true });
@@ -3985,4 +3985,184 @@ fn going_back_to_the_value_in_force_takes_the_other_one_back() {
     assert_eq!(mailbox_is(&refused).0, Some(Action::UpdateMessageContact));
     let gone = with_entry(situation, |entry| entry.pending = Some(self::waits([])));
     assert_eq!(mailbox_is(&gone), (None, Reason::Verified, 0));
+}
+
+/// As [`sent_times`], but the last message was only written down.
+fn unsent_times(sends: u32) -> Situation {
+    let mut situation = sent_times(sends);
+    let (target, contact) = (key().of_target(&mailbox()), key().of_name(&name(SPEC_NAME)));
+    let send = super::Send { target, contact, at: at(1000) };
+    situation.ledger = Ledger::default().with_send(&send.target, &send.contact, send.at);
+    situation.unsent = vec![Unsent { send, counted: true }];
+    situation
+}
+
+#[test]
+fn a_message_that_could_not_be_sent_for_long_is_written_down_anew_and_counts_once() {
+    let sent_at = |situation: &Situation| planned(situation).send.map(|send| send.at);
+    for (sends, seconds) in [(1, 1000 + DAY / 2), (1, 1000 + DAY), (5, 1000 + DAY), (5, 5000 + DAY)]
+    {
+        let late = seen_at(unsent_times(sends), seconds, &[mailbox()]);
+        assert_eq!(mailbox_is(&late), (SEND, Reason::VerificationSent, sends), "{seconds}");
+        assert_eq!(sent_at(&late), Some(at(seconds)), "{seconds}");
+    }
+    let early = seen_at(unsent_times(1), 1000 + DAY / 2 - 1, &[mailbox()]);
+    assert_eq!((mailbox_is(&early).0, sent_at(&early)), (SEND, Some(at(1000))));
+    // A person asks for one more, while one is still to be sent: one goes.
+    let mut asked = seen_at(unsent_times(1), 1010, &[mailbox()]);
+    asked.recorded.verification = asked_again(&asked.recorded.verification);
+    assert_eq!(mailbox_is(&asked), (SEND, Reason::VerificationSent, 1));
+    assert_eq!(sent_at(&asked), Some(at(1010)));
+}
+
+#[test]
+fn a_message_on_its_way_stops_when_the_account_has_none_left() {
+    let mut situation = seen_at(unsent_times(1), 1010, &[mailbox()]);
+    situation.ledger = situation.ledger.exhausted(at(1005));
+    assert_eq!(mailbox_is(&situation), (None, Reason::VerificationQuotaExhausted, 1));
+    let until = planned(&situation).recheck_at.expect("it goes tomorrow");
+    let record = planned(&situation).record;
+    let tomorrow = seen_at(Situation { recorded: record, ..situation }, DAY, &[mailbox()]);
+    let tomorrow = Situation { now: until, ..tomorrow };
+    assert_eq!(mailbox_is(&tomorrow), (SEND, Reason::VerificationSent, 1));
+    // The limits of the ledger count it already.
+    let full = (1..Ledger::TARGET_DAY_MAX).fold(unsent_times(1).ledger, |ledger, _| {
+        ledger.with_send(&key().of_target(&mailbox()), "another", at(1000))
+    });
+    let last = Situation { ledger: full, ..seen_at(unsent_times(1), 1010, &[mailbox()]) };
+    assert_eq!(mailbox_is(&last).0, SEND);
+}
+
+#[test]
+fn the_time_of_a_message_begins_when_it_goes_out() {
+    let call = Call::SendEmailVerificationForMessageContact(OWN_ID.into(), wanted().email);
+    let after = |situation: &Situation, class: Option<FailureClass>, seconds| {
+        let mut planned = planned(situation).record;
+        let record = planned.verification.email.as_mut().expect("it is recorded");
+        record.state = ChannelState::Pending;
+        let error = class
+            .map(|class| failed(Action::SendEmailVerificationForMessageContact, class, "").error);
+        let record = record_after(&planned.clone(), planned, &call, error.as_ref(), at(seconds));
+        record.verification.email.expect("it is recorded")
+    };
+    for class in [None, Some(FailureClass::OutcomeUnknown)] {
+        let late = after(&waiting(|_| {}), class, 5000);
+        assert_eq!((late.state, late.last_sent), (ChannelState::Sent, Some(at(5000))));
+        // A turn that came at once is no news: nothing is written for it.
+        let at_once = after(&waiting(|_| {}), class, 1060);
+        assert_eq!((at_once.state, at_once.last_sent), (ChannelState::Sent, Some(at(1000))));
+    }
+    // Whether it was sent is not known, so that nothing is shown by its absence later.
+    let hidden = with_entry(waiting(|record| record.evidence = None), |entry| {
+        Arc::make_mut(&mut entry.contact).status = ContactStatus::Active;
+        entry.pending = Some(waits([]));
+    });
+    assert_eq!(after(&hidden, Some(FailureClass::OutcomeUnknown), 1010).evidence, None);
+    assert_eq!(after(&hidden, None, 1010).evidence, Some(Evidence::SendAnswered));
+    let refused = after(&waiting(|_| {}), Some(FailureClass::Permission), 5000);
+    assert_eq!((refused.state, refused.last_sent), (ChannelState::Pending, Some(at(1000))));
+}
+
+#[test]
+fn a_value_that_another_one_has_replaced_is_not_confirmed_by_that() {
+    let other = Target::Email(email("other@example.org"));
+    let evidence = |situation: &Situation| {
+        planned(situation).record.verification.email.and_then(|record| record.evidence)
+    };
+    let mut replaced = seen_at(sent_times(1), 1010, std::slice::from_ref(&other));
+    assert_eq!((mailbox_is(&replaced).1, evidence(&replaced)), (Reason::VerificationSent, None));
+    // Nor once the other one was taken back.
+    replaced.recorded = planned(&replaced).record;
+    let back = seen_at(replaced, 1020, &[]);
+    assert_eq!(mailbox_is(&back).1, Reason::VerificationSent);
+    // A look right after the message may be late (A23).
+    let mut early = sent_times(1);
+    let record = early.recorded.verification.email.as_mut().expect("it is recorded");
+    record.evidence = Some(Evidence::SendAnswered);
+    let settled = seen_at(early.clone(), 1100, std::slice::from_ref(&other));
+    let early = seen_at(early, 1010, &[other]);
+    assert_eq!(evidence(&early), Some(Evidence::SendAnswered));
+    assert_eq!(evidence(&settled), None);
+    // Another value of the other channel says nothing.
+    let phone = seen_at(sent_times(1), 1010, &[Target::Phone(phone("65-61234567"))]);
+    assert_eq!(mailbox_is(&phone).1, Reason::Verified);
+}
+
+#[test]
+fn where_the_key_of_the_hashes_was_lost_every_value_counts_as_just_sent() {
+    let lost = HashKey::new([8; HashKey::BYTES]);
+    for (state, targets) in
+        [(ChannelState::Sent, vec![mailbox()]), (ChannelState::Verified, vec![])]
+    {
+        let mut situation = seen_at(sent_times(1), 1000 + 2 * DAY, &targets);
+        let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
+        record.target = lost.of_target(&mailbox());
+        record.state = state;
+        record.verified_target = (state == ChannelState::Verified).then(|| record.target.clone());
+        assert_eq!(mailbox_is(&situation), (None, Reason::VerificationSent, 0), "{state:?}");
+        let plan = planned(&situation);
+        assert_eq!(plan.recheck_at, Some(at(1000 + 3 * DAY)), "{state:?}");
+    }
+    // Of what was deleted meanwhile nothing is recorded but in the ledger.
+    let ledger = Ledger::default().with_send("of the lost key", "a name", at(400));
+    let ledger = ledger.read_with(&key().fingerprint(), at(500));
+    let again = Situation { ledger, ..waiting(|_| {}) };
+    assert_eq!(mailbox_is(&again), (None, Reason::VerificationSent, 1));
+    assert_eq!(planned(&again).recheck_at, Some(at(500 + DAY)));
+}
+
+#[test]
+fn a_contact_has_a_limit_of_its_own_whatever_its_values_are() {
+    let name = key().of_name(&name(SPEC_NAME));
+    let ledger = (0..Ledger::CONTACT_DAY_MAX).fold(Ledger::default(), |ledger, number| {
+        ledger.with_send(&number.to_string(), &name, at(1000))
+    });
+    let plan = planned(&Situation { ledger, ..waiting(|_| {}) });
+    assert_eq!(plan.step, None);
+    let said = plan.verdict.email_verified;
+    assert_eq!(said.reason, Reason::VerificationQuotaExhausted);
+    assert!(said.message.contains("10 messages were sent for this contact today"), "{said:?}");
+}
+
+/// The message of an earlier time counts for the slot, and says nothing of the value that was just
+/// written again: it may be shown only after its first message (A30).
+#[test]
+fn a_value_that_was_written_again_within_a_slot_is_on_its_way() {
+    let mut situation = with_entry(sent_times(1), |entry| {
+        Arc::make_mut(&mut entry.contact).email = Some(email("other@example.org"));
+    });
+    let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
+    record.evidence = Some(Evidence::WriteAnswered);
+    assert_eq!(mailbox_is(&seen_at(situation.clone(), 5000, &[])).0, None);
+    // Its message cannot be sent: whether it was taken is not waited for.
+    let refused = Situation { unsent: unsent_times(1).unsent, ..situation.clone() };
+    let update = Some(Action::UpdateMessageContact);
+    assert_eq!(mailbox_is(&seen_at(refused, 5000, &[])).0, update);
+    // A message was sent since, and it still does not wait: it was not taken, or is in force by now.
+    let record = situation.recorded.verification.email.as_mut().expect("it is recorded");
+    record.evidence = Some(Evidence::SendAnswered);
+    let unread = seen_at(situation, 5000, &[]);
+    assert_eq!(mailbox_is(&unread).0, Some(Action::GetMessageContact));
+    let read = with_entry(unread, |entry| entry.read_at = Some(at(5000)));
+    assert_eq!(mailbox_is(&read).0, update);
+}
+
+/// It need not keep what it does not name (A4), and what was written and never asked for may be hidden
+/// anyway (A30): the number counts as missing, and is written again.
+#[test]
+fn an_update_without_the_phone_says_nothing_of_a_phone_that_was_only_written() {
+    let mut planned = holding(observed()).recorded;
+    let phone = planned.verification.phone.as_mut().expect("it is recorded");
+    phone.state = ChannelState::Sent;
+    phone.evidence = Some(Evidence::WriteAnswered);
+    let after = |changes: Changes| {
+        let call = Call::UpdateMessageContact(OWN_ID.into(), changes);
+        let record = record_after(&planned, planned.clone(), &call, None, at(1010));
+        record.verification.phone.expect("it is recorded").evidence
+    };
+    let title = Changes { title: Some(Title::CEO), ..Changes::default() };
+    assert_eq!(after(title), None);
+    let number = Some(PhoneChange::Set(self::phone("86-13800138000")));
+    let number = Changes { phone: number, ..Changes::default() };
+    assert_eq!(after(number), Some(Evidence::WriteAnswered));
 }

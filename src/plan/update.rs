@@ -25,7 +25,11 @@ pub(super) fn converge(
     now: Timestamp,
 ) -> Plan {
     if !input.finalizer && wanted.mode == Mode::Enforce {
-        return step_on(input, updating("the contact is held again"), Step::TakeFinalizer);
+        return step_on(
+            input,
+            updating("the finalizer is put on the object again"),
+            Step::TakeFinalizer,
+        );
     }
     let contact = entry.contact.as_ref();
     let mut changes = changes(wanted, contact);

@@ -194,11 +194,18 @@ pub(super) fn was_verified(input: &Input<'_>, value: &Target) -> bool {
 pub(super) fn is_on_its_way(input: &Input<'_>, value: &Target, pending: &Pending) -> bool {
     let record = record_of(&input.recorded.verification, value);
     let hash = input.hash_key.of_target(value);
-    record.filter(|record| record.target == hash).is_some_and(|record| {
-        let taken =
-            matches!(record.evidence, Some(Evidence::WriteAnswered | Evidence::SendAnswered));
-        let waits = record.state != ChannelState::Verified && taken;
-        waits && settles_at(record).is_none_or(|at| pending.at < at)
+    let waits =
+        |record: &&ChannelRecord| record.target == hash && record.state != ChannelState::Verified;
+    let unsettled = |record: &ChannelRecord| settles_at(record).is_none_or(|at| pending.at < at);
+    record.filter(waits).is_some_and(|record| match record.evidence {
+        // No message was sent since it was written, whatever was sent for it before. One that cannot
+        // be sent is not waited for.
+        Some(Evidence::WriteAnswered) => {
+            let refused = input.unsent.iter().any(|unsent| is_unsent(unsent, record));
+            !refused || unsettled(record)
+        }
+        Some(Evidence::SendAnswered) => unsettled(record),
+        Some(Evidence::SeenPending | Evidence::NothingPending | Evidence::Active) | None => false,
     })
 }
 
@@ -238,7 +245,9 @@ pub(super) fn seen(input: &Input<'_>, now: Timestamp) -> Option<Recorded> {
         let Some(mut record) = taken_in(&channel, look, entry.pending.as_ref(), now) else {
             continue;
         };
-        schedule(&mut record, wanted, view, &input.hash_key.of_name(&entry.contact.name), now);
+        let unsent = input.unsent.iter().any(|unsent| is_unsent(unsent, &record));
+        let contact = input.hash_key.of_name(&entry.contact.name);
+        schedule(&mut record, wanted, view, &contact, unsent, now);
         channel.set(&mut verification, record);
     }
     (verification != *before).then(|| Recorded { verification, ..input.recorded.clone() })
@@ -246,6 +255,19 @@ pub(super) fn seen(input: &Input<'_>, now: Timestamp) -> Option<Recorded> {
 
 fn waits_in(pending: &Pending, value: &Target) -> bool {
     pending.targets.iter().any(|target| is_same(target, value))
+}
+
+/// Whether another value of the channel waits in place of this one: that this one waits no longer
+/// does not show that its owner has confirmed it.
+fn is_replaced(pending: &Pending, value: &Target) -> bool {
+    let of_channel = |other: &&Target| {
+        matches!(
+            (value, other),
+            (Target::Email(_), Target::Email(_)) | (Target::Phone(_), Target::Phone(_))
+        )
+    };
+    let mut others = pending.targets.iter().filter(of_channel);
+    !waits_in(pending, value) && others.any(|other| !is_same(other, value))
 }
 
 /// What is recorded of a channel after a look. `look` tells whether the value waits, if that is
@@ -286,6 +308,9 @@ fn taken_in(
             next.state = ChannelState::Sent;
             next.verified_target = None;
         }
+    } else if let Some(look) = pending.filter(|look| is_replaced(look, &channel.value)) {
+        let shows = next.state != ChannelState::Verified && would_show(&next, look.at);
+        next.evidence = next.evidence.filter(|_| !shows);
     } else if channel.shown && is_proven(&next, look, pending.map(|pending| pending.at)) {
         next.state = ChannelState::Verified;
         next.verified_target = Some(next.target.clone());
@@ -327,12 +352,18 @@ pub(super) fn other_shows_at(
 fn is_proven(record: &ChannelRecord, look: Option<bool>, at: Option<Timestamp>) -> bool {
     match record.evidence {
         Some(Evidence::NothingPending | Evidence::Active) => true,
-        Some(Evidence::SeenPending) => look == Some(false),
-        Some(Evidence::SendAnswered) => {
-            let settled = at.zip(settles_at(record)).is_some_and(|(at, settles)| at >= settles);
-            look == Some(false) && settled
+        Some(Evidence::SeenPending | Evidence::SendAnswered | Evidence::WriteAnswered) | None => {
+            look == Some(false) && at.is_some_and(|at| would_show(record, at))
         }
-        Some(Evidence::WriteAnswered) | None => false,
+    }
+}
+
+/// Whether a look at that time would have shown the value, if it still waited.
+fn would_show(record: &ChannelRecord, at: Timestamp) -> bool {
+    match record.evidence {
+        Some(Evidence::SeenPending) => true,
+        Some(Evidence::SendAnswered) => settles_at(record).is_some_and(|settles| at >= settles),
+        Some(Evidence::WriteAnswered | Evidence::NothingPending | Evidence::Active) | None => false,
     }
 }
 
@@ -346,12 +377,13 @@ fn after(at: Timestamp, pause: SignedDuration) -> Timestamp {
 }
 
 /// Brings the state of an unconfirmed value up to date: whose time is over, and whether the
-/// directory has messages left.
+/// directory has messages left. `unsent`: the last message that is recorded was not sent yet.
 fn schedule(
     record: &mut ChannelRecord,
     wanted: &DesiredContact,
     view: &View<'_>,
     contact: &str,
+    unsent: bool,
     now: Timestamp,
 ) {
     let policy = &wanted.verification;
@@ -373,14 +405,17 @@ fn schedule(
     }
     if matches!(record.state, ChannelState::Sent | ChannelState::Exhausted) {
         let over = record.last_sent.is_none_or(|sent| now >= after(sent, policy.resend_after));
-        record.state = match (record.sends >= policy.max_sends, over) {
+        record.state = match (record.sends >= policy.max_sends && !unsent, over) {
             (true, true) => ChannelState::Exhausted,
             (false, true) => ChannelState::Pending,
+            (_, false) if unsent && view.ledger.has_quota(now).is_err() => {
+                ChannelState::QuotaExhausted
+            }
             (_, false) => ChannelState::Sent,
         };
     }
     if matches!(record.state, ChannelState::Pending | ChannelState::QuotaExhausted) {
-        let refused = policy.send && view.ledger.may_send(&record.target, now).is_err();
+        let refused = policy.send && view.ledger.may_send(&record.target, contact, now).is_err();
         record.state = if refused { ChannelState::QuotaExhausted } else { ChannelState::Pending };
     }
 }
@@ -408,7 +443,7 @@ pub(super) fn beside(
     let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
     let mut waiting = channels.iter().filter(|channel| sends && !channel.is_verified());
     if let Some((call, send, sent)) =
-        waiting.find_map(|channel| message(&said, channel, entry, now))
+        waiting.find_map(|channel| message(&said, &wanted.verification, channel, entry, now))
     {
         let step = Some(Step::Call(call, Urgency::Create));
         let record = Recorded { verification: sent, ..plan.record.clone() };
@@ -418,9 +453,16 @@ pub(super) fn beside(
     Plan { recheck_at: plan.recheck_at.into_iter().chain(recheck_at).min(), ..plan }
 }
 
+/// Whether a message that was written down may still be sent as it is: half of its time is left
+/// before the next.
+fn is_fresh(send: &Send, policy: &VerificationPolicy, now: Timestamp) -> bool {
+    now.duration_since(send.at) < policy.resend_after / 2
+}
+
 /// The message that is owed for a channel, and what is recorded with it.
 fn message(
     input: &Input<'_>,
+    policy: &VerificationPolicy,
     channel: &Channel<'_>,
     entry: &Entry,
     now: Timestamp,
@@ -438,16 +480,26 @@ fn message(
     let mut verification = input.recorded.verification.clone();
     let contact = input.hash_key.of_name(&entry.contact.name);
     let target = record.target.clone();
-    if let Some(unsent) = input.unsent.iter().find(|unsent| is_unsent(unsent, record)) {
-        return Some((call, unsent.send.clone(), verification));
-    }
-    if record.state != ChannelState::Pending {
-        return None;
-    }
+    let unsent = input.unsent.iter().find(|unsent| is_unsent(unsent, record));
+    let more = match (record.state, unsent) {
+        (ChannelState::Sent, Some(unsent)) if is_fresh(&unsent.send, policy, now) => {
+            return Some((call, unsent.send.clone(), verification));
+        }
+        // The next message would follow it too soon: it is written down anew, and counts once.
+        (ChannelState::Sent | ChannelState::Pending, Some(_)) => 0,
+        (ChannelState::Pending, None) => 1,
+        (
+            ChannelState::Sent
+            | ChannelState::Verified
+            | ChannelState::Exhausted
+            | ChannelState::QuotaExhausted,
+            _,
+        ) => return None,
+    };
     let at = whole_second(now);
     let written_down = ChannelRecord {
         state: ChannelState::Sent,
-        sends: record.sends.saturating_add(1),
+        sends: record.sends.saturating_add(more),
         last_sent: Some(at),
         ..record.clone()
     };
@@ -513,10 +565,11 @@ fn recheck_at(
 ) -> Option<Timestamp> {
     let record = &input.recorded.verification;
     let channels = channels(input.hash_key, wanted, record, Some(&entry.contact));
+    let name = input.hash_key.of_name(&entry.contact.name);
     let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
     let times = channels.iter().filter(|channel| !channel.is_verified()).flat_map(|channel| {
         let record = channel.current();
-        let due = record.and_then(|record| next_send(record, wanted, view, now));
+        let due = record.and_then(|record| next_send(record, wanted, view, &name, now));
         let over = record.and_then(|record| slot_ends(record, &wanted.verification));
         let settles = channel
             .record
@@ -540,6 +593,7 @@ fn next_send(
     record: &ChannelRecord,
     wanted: &DesiredContact,
     view: &View<'_>,
+    contact: &str,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let policy = &wanted.verification;
@@ -549,7 +603,7 @@ fn next_send(
     match record.state {
         ChannelState::Verified | ChannelState::Exhausted | ChannelState::Pending => None,
         ChannelState::QuotaExhausted => {
-            view.ledger.may_send(&record.target, now).err().map(|refusal| refusal.until)
+            view.ledger.may_send(&record.target, contact, now).err().map(|refusal| refusal.until)
         }
         ChannelState::Sent if record.sends >= policy.max_sends => None,
         ChannelState::Sent => slot_ends(record, policy),
@@ -567,6 +621,7 @@ pub(super) fn outlook(input: &Input<'_>, now: Timestamp) -> Outlook {
         Some(Sight::Unlisted | Sight::Gone { .. }) | None => None,
     };
     let contact = entry.map(|entry| entry.contact.as_ref());
+    let name = contact.map(|contact| input.hash_key.of_name(&contact.name)).unwrap_or_default();
     let record = &input.recorded.verification;
     let mut outlook = Outlook::default();
     for channel in channels(input.hash_key, wanted, record, contact) {
@@ -577,7 +632,10 @@ pub(super) fn outlook(input: &Input<'_>, now: Timestamp) -> Outlook {
             Target::Phone(phone) => phone.to_string(),
         };
         let seen = ChannelOutlook {
-            next_send: record.and_then(|record| next_send(record, wanted, view, now)),
+            // One that could not be sent is tried again and again: a time would tick with each try.
+            next_send: record
+                .filter(|record| !input.unsent.iter().any(|unsent| is_unsent(unsent, record)))
+                .and_then(|record| next_send(record, wanted, view, &name, now)),
             waiting: (waits && contact.is_some() && !channel.shown).then_some(masked),
         };
         match channel.value {
@@ -642,25 +700,27 @@ fn finding(
             } else {
                 "the next one goes at `nextSendTime`"
             };
+            // One more that a person has asked for.
+            let of = if *sends > max_sends { String::new() } else { format!(" of {max_sends}") };
             Finding::unmet(
                 Reason::VerificationSent,
                 format!(
-                    "message {sends} of {max_sends} was sent, and the owner of the {what} has not \
-                     confirmed yet; {next}"
+                    "message {sends}{of} was sent, and the owner of the {what} has not confirmed \
+                     yet; {next}"
                 ),
             )
         }
         ChannelState::Exhausted => Finding::unmet(
             Reason::VerificationExhausted,
             format!(
-                "{sends} messages were sent and the owner of the {what} has not confirmed; ask the \
+                "messages that were sent: {sends}; the owner of the {what} has not confirmed: ask the \
                  owner, then annotate the object with message-contacts.dev/resendRequestedAt for one \
                  more"
             ),
         ),
         ChannelState::QuotaExhausted => Finding::unmet(
             Reason::VerificationQuotaExhausted,
-            format!("the {what} waits for its owner, and {}", limit(input, record, now)),
+            format!("the {what} waits for its owner, and {}", limit(input, wanted, record, now)),
         ),
     }
 }
@@ -704,9 +764,21 @@ fn not_sent(
     ))
 }
 
-fn limit(input: &Input<'_>, record: &ChannelRecord, now: Timestamp) -> String {
+fn limit(
+    input: &Input<'_>,
+    wanted: &DesiredContact,
+    record: &ChannelRecord,
+    now: Timestamp,
+) -> String {
     let refusal = match &input.connection {
-        Connection::Open(view) => view.ledger.may_send(&record.target, now).err(),
+        Connection::Open(view) => {
+            // As it is called in the cloud, which may not be what the spec says by now.
+            let name = match &view.own {
+                Some(Sight::Known(entry)) => &entry.contact.name,
+                Some(Sight::Unlisted | Sight::Gone { .. }) | None => &wanted.name,
+            };
+            view.ledger.may_send(&record.target, &input.hash_key.of_name(name), now).err()
+        }
         Connection::Closed(_) => None,
     };
     match refusal.map(|refusal| refusal.limit) {
@@ -720,6 +792,10 @@ fn limit(input: &Input<'_>, record: &ChannelRecord, now: Timestamp) -> String {
         Some(Limit::Target) => format!(
             "{} messages were sent to it today; the next one is sent tomorrow",
             Ledger::TARGET_DAY_MAX
+        ),
+        Some(Limit::Contact) => format!(
+            "{} messages were sent for this contact today; the next one is sent tomorrow",
+            Ledger::CONTACT_DAY_MAX
         ),
         None => "no message may be sent today".to_owned(),
     }
@@ -740,6 +816,10 @@ pub(super) fn after_call(
         for record in set.into_iter().filter_map(|(record, set)| record.filter(|_| set)) {
             record.evidence = record.evidence.or(Some(Evidence::WriteAnswered));
         }
+        if let Some(record) = phone.as_mut().filter(|_| changes.phone.is_none()) {
+            // An update that leaves the phone out may have taken it away; see [`Changes`].
+            record.evidence = record.evidence.filter(|it| *it != Evidence::WriteAnswered);
+        }
     }
     let action = call.action();
     let record = if action == Action::SendEmailVerificationForMessageContact {
@@ -753,11 +833,14 @@ pub(super) fn after_call(
         match error.map(|error| error.class) {
             None => {
                 if record.evidence != Some(Evidence::SeenPending) {
-                    // It may have waited for its turn: only a look after it can tell anything.
+                    // Only a look after it can tell anything.
                     record.evidence = Some(Evidence::SendAnswered);
                     record.last_sent = Some(whole_second(now)).max(record.last_sent);
                 }
+                was_sent(record, now);
             }
+            // It may have been sent: it counts as sent, and is no evidence.
+            Some(FailureClass::OutcomeUnknown) => was_sent(record, now),
             Some(FailureClass::NothingPending) => {
                 record.evidence = Some(Evidence::NothingPending);
                 record.sends = record.sends.saturating_sub(1);
@@ -767,11 +850,21 @@ pub(super) fn after_call(
                 record.sends = record.sends.saturating_sub(1);
                 record.last_sent = record.last_sent.filter(|_| record.sends > 0);
             }
-            // It may have been sent: it counts as sent, and is no evidence.
+            // It is still to be sent.
             Some(_) => {}
         }
     }
     Verification { email, phone }
+}
+
+/// The message went out now, or may have. It can have waited for its turn, in which its time began
+/// to run: the next one is not to follow it too soon.
+fn was_sent(record: &mut ChannelRecord, now: Timestamp) {
+    record.state = ChannelState::Sent;
+    let waited = record.last_sent.is_none_or(|at| now.duration_since(at) > LOOK_SETTLES_AFTER);
+    if waited {
+        record.last_sent = Some(whole_second(now));
+    }
 }
 
 /// The ledger once the call for a message has failed; `None`: it is still to be sent, and stands in
@@ -783,10 +876,12 @@ pub fn ledger_after(
     error: &CallError,
     now: Timestamp,
 ) -> Option<Ledger> {
-    let Send { target, contact, at: _ } = send;
+    let Send { target, contact, at } = send;
     match error.class {
-        FailureClass::NothingPending => Some(ledger.taken_back(target, contact)),
-        FailureClass::SendsExhausted => Some(ledger.taken_back(target, contact).exhausted(now)),
+        FailureClass::NothingPending => Some(ledger.taken_back(target, contact, *at)),
+        FailureClass::SendsExhausted => {
+            Some(ledger.taken_back(target, contact, *at).exhausted(now))
+        }
         // It may have been sent: it counts.
         FailureClass::OutcomeUnknown => Some(ledger.clone()),
         FailureClass::InvalidInput

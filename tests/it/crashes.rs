@@ -383,7 +383,9 @@ fn plain(value: Value) -> Value {
         Value::Object(fields) => {
             let plain = |(key, value): (String, Value)| match key.as_str() {
                 "lastHandledReconcileAt" => None,
-                "hash" | "target" | "verifiedTarget" | "contact" => Some((key, json!("HASH"))),
+                "hash" | "hashKey" | "target" | "verifiedTarget" | "contact" => {
+                    Some((key, json!("HASH")))
+                }
                 "day" => Some((key, json!("DAY"))),
                 _ => Some((key, plain(value))),
             };

@@ -2,6 +2,7 @@
 //! compared, and written anew with `MCO_REWRITE=1`, by the same test. The definitions below
 //! `crds/` have their test beside `cli::crds::render`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use message_contact_operator::domain::verdict::Reason;
 use message_contact_operator::domain::verification::VerificationPolicy;
 
 use crate::architecture::{root, sources};
+use crate::golden;
 
 #[test]
 fn the_guide_to_verification_has_the_limits_of_the_code() {
@@ -21,6 +23,10 @@ fn the_guide_to_verification_has_the_limits_of_the_code() {
         format!("| `verification.maxSends`, {} |", VerificationPolicy::MAX_SENDS),
         format!("| `verification.resendAfter`, {hours} hours |"),
         format!("| messages to one address or number in a day | {} |", Ledger::TARGET_DAY_MAX),
+        format!(
+            "| messages for one contact in a day, to all its values together | {} |",
+            Ledger::CONTACT_DAY_MAX
+        ),
         format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
     ] {
         assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");
@@ -94,8 +100,13 @@ fn table(page: &mut String, reasons: &[&Reason]) {
 
 /// The reasons that occur outside their own list.
 fn used_reasons() -> Vec<String> {
-    let others = sources().into_iter().filter(|source| source.name != "domain/verdict.rs");
-    others
+    reasons_in(|source| source != "domain/verdict.rs")
+}
+
+/// The reasons that occur in those files of `src`.
+fn reasons_in(is_asked: impl Fn(&str) -> bool) -> Vec<String> {
+    let asked = sources().into_iter().filter(|source| is_asked(&source.name));
+    asked
         .flat_map(|source| {
             let places = source.code.split("Reason::").skip(1).map(|rest| {
                 rest.chars().take_while(|char| char.is_alphanumeric()).collect::<String>()
@@ -103,6 +114,102 @@ fn used_reasons() -> Vec<String> {
             places.collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// The reasons of a contact occur in golden plans, or stories wait for them; those of a directory
+/// have stories.
+#[test]
+fn each_reason_is_reached_by_a_test() {
+    let all = |named: Vec<String>| {
+        Reason::ALL.iter().map(ToString::to_string).filter(move |it| named.contains(it))
+    };
+    let of_directories = ["controller/resource_directory.rs", "controller/keys.rs"];
+    let named = reasons_in(|source| of_directories.contains(&source));
+    let (planned, contacts, directories) = (golden::reasons(), awaited(false), awaited(true));
+    let is_reached =
+        |it: &String| [&planned, &contacts, &directories].iter().any(|by| by.contains(it));
+    let missing: Vec<_> = all(used_reasons()).filter(|it| !is_reached(it)).collect();
+    assert!(missing.is_empty(), "no test reaches {missing:?}");
+    let missing: Vec<_> = all(named).filter(|it| !directories.contains(it)).collect();
+    assert!(missing.is_empty(), "of a directory no story reaches {missing:?}");
+}
+
+/// The reasons that stories wait for or assert, of directories or of contacts.
+fn awaited(of_directories: bool) -> BTreeSet<String> {
+    let texts = stories().into_iter().map(|path| {
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    texts.flat_map(|text| awaited_in(&text, of_directories)).collect()
+}
+
+const CONDITIONS: [&str; 8] = [
+    "Bound",
+    "EmailVerified",
+    "PhoneVerified",
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Synced",
+    "Throttled",
+];
+
+/// `becomes(…, "Synced", "InSync")` waits for a reason, and `assert…(…["reason"]…, "InSync")` has
+/// seen it. What names a directory is about one.
+fn awaited_in(text: &str, of_directories: bool) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for statement in text.split(';') {
+        if let Some((before, waits)) = statement.split_once("becomes(") {
+            let about = before.ends_with("directory_") || waits.contains("director");
+            let literals = literals(waits);
+            let pairs = literals.windows(2).filter(|it| CONDITIONS.contains(&it[0].as_str()));
+            found.extend(pairs.filter(|_| about == of_directories).map(|it| it[1].clone()));
+        }
+        let asserts = statement.rfind("assert").map(|at| &statement[at..]);
+        if let Some((seen, said)) = asserts.and_then(|it| it.split_once("[\"reason\"]")) {
+            let about = seen.contains("director");
+            let denies = said.contains("!=") || seen.starts_with("assert_ne");
+            found.extend(literals(said).into_iter().filter(|_| !denies && about == of_directories));
+        }
+    }
+    found
+}
+
+fn literals(text: &str) -> Vec<String> {
+    text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_reason_is_only_reached_by_a_wait_or_an_assertion() {
+    let text = r#"
+        stand.becomes("desk", "Synced", "InSync").await;
+        let reason = "Updating";
+        stand.directory_becomes("Throttled", "Throttled").await;
+        assert_eq!(condition_of(&object, "Ready")["reason"], "Drifted");
+        assert_ne!(condition_of(&object, "Ready")["reason"], "NameTaken");
+        becomes(&stand.directories(), &second, "Ready", "Connected").await;
+        let taken = condition_of(&object, "Ready")["reason"] == "NameClaimed";
+    "#;
+    assert_eq!(awaited_in(text, false), ["Drifted", "InSync"].map(str::to_owned).into());
+    assert_eq!(awaited_in(text, true), ["Connected", "Throttled"].map(str::to_owned).into());
+}
+
+/// The files of the stories: all but this one and what reads golden plans.
+fn stories() -> Vec<PathBuf> {
+    let mut folders = vec![root().join("tests/it")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !["generated.rs", "golden.rs"].iter().any(|name| path.ends_with(name)) {
+                files.push(path);
+            }
+        }
+    }
+    files
 }
 
 #[test]

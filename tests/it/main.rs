@@ -65,3 +65,4 @@ mod verification;
 mod architecture;
 mod assumptions;
 mod generated;
+mod golden;
