@@ -134,7 +134,7 @@ pub(super) const UNMANAGED_MAX: u32 = 10_000;
 /// Most characters of the name of a rule of `coverage`.
 const RULE_NAME_CHARS_MAX: usize = 63;
 /// Most entries of `status.violations`.
-const VIOLATIONS_MAX: usize = 50;
+pub(crate) const VIOLATIONS_MAX: usize = 50;
 /// Most entries of `status.coverage`: each rule for each message type, of contacts and of verified.
 const COVERAGE_STATUS_MAX: usize = COVERAGE_MAX * 6 * 2;
 
@@ -496,6 +496,11 @@ pub struct CoverageStatus {
     #[serde(default)]
     #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
     pub message_type: String,
+    /// Which contacts are counted: all (`Contacts`), or those whose mailbox was confirmed
+    /// (`Verified`). Example: `Verified`.
+    #[serde(default)]
+    #[schemars(extend("maxLength" = WORD_CHARS_MAX))]
+    pub counted: String,
     /// How many are demanded. Example: `2`.
     #[serde(default)]
     pub required: i64,

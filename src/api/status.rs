@@ -4,6 +4,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::contact_policy::{
+    ContactPolicyStatus, CoverageStatus, PolicyCounts, VIOLATIONS_MAX, ViolationStatus,
+};
 use super::message_contact::{
     ChannelStatus, CreationStatus, DIFFERENCE_CHARS_MAX, DRIFT_MAX, DriftStatus, LastErrorStatus,
     LastWriteStatus, MessageContactStatus, OBSERVED_LIST_MAX, ObservedStatus, Private, REVERTS_MAX,
@@ -263,6 +266,64 @@ pub fn directory(
                 .collect(),
         },
         verification_sends: ledger.map_or_else(|| previous.verification_sends.clone(), sends),
+        conditions,
+    }
+}
+
+/// Everything that the status of a policy is made from, beside the previous status.
+#[derive(Debug, Clone)]
+pub struct PolicyFacts<'a> {
+    /// The generation of the spec that was judged.
+    pub generation: i64,
+    /// How many contacts there are; `None` keeps what was counted before.
+    pub contacts: Option<PolicyCounts>,
+    /// What is not as demanded, in any number; `None` keeps what was found before.
+    pub violations: Option<Vec<ViolationStatus>>,
+    /// What `coverage` demands and what there is; `None` keeps what was found before.
+    pub coverage: Option<Vec<CoverageStatus>>,
+    /// Whether the policy was evaluated.
+    pub ready: &'a Finding,
+    /// Whether everything that it demands holds.
+    pub compliant: &'a Finding,
+    /// The text of the annotation that asked for a reconcile, if there is one.
+    pub handled_requested_at: Option<&'a str>,
+}
+
+/// The status of a policy.
+#[must_use]
+pub fn policy(
+    previous: &ContactPolicyStatus,
+    facts: PolicyFacts<'_>,
+    now: Timestamp,
+) -> ContactPolicyStatus {
+    let PolicyFacts {
+        generation,
+        contacts,
+        violations,
+        coverage,
+        ready,
+        compliant,
+        handled_requested_at,
+    } = facts;
+    let render = |type_: &str, finding: &Finding| {
+        condition(&previous.conditions, type_, finding, generation, now)
+    };
+    let mut conditions = vec![render("Ready", ready), render("Compliant", compliant)];
+    conditions.extend(progress(&previous.conditions, ready, generation, now));
+    let mut violations = violations.unwrap_or_else(|| previous.violations.clone());
+    violations.truncate(VIOLATIONS_MAX);
+    for violation in &mut violations {
+        violation.message = cut(&violation.message, MESSAGE_CHARS_MAX);
+    }
+    ContactPolicyStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: handled(
+            handled_requested_at,
+            previous.last_handled_reconcile_at.as_ref(),
+        ),
+        contacts: contacts.or(previous.contacts),
+        violations,
+        coverage: coverage.unwrap_or_else(|| previous.coverage.clone()),
         conditions,
     }
 }

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::access::{AccessKeys, Hidden};
 use crate::domain::call::{
-    Action, Call, Changes, DeletionBlocker, DeletionState, DirectoryIdentity, NewContact, Page,
-    PhoneChange, Reply, Target,
+    AccountPath, Action, Call, Changes, DeletionBlocker, DeletionState, DirectoryIdentity,
+    NewContact, Page, PhoneChange, Reply, Target,
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
@@ -26,6 +26,9 @@ const WORD_CHARS_MAX: usize = 256;
 
 /// Longest account id; they have 16 digits.
 const ACCOUNT_DIGITS_MAX: usize = 32;
+
+/// Most steps of the way to an account: folders are at most a few levels deep.
+const PATH_MAX: usize = 64;
 
 /// Longest address or phone number that is kept of an answer, in characters.
 const ADDRESS_CHARS_MAX: usize = 320;
@@ -55,7 +58,7 @@ pub(super) fn encode(call: &Call) -> Vec<(String, String)> {
         Call::GetMessageContact(id) | Call::GetMessageContactDeletionStatus(id) => {
             pairs.put("ContactId", id.as_str());
         }
-        Call::ListMessageContacts { page } => pairs.put_page(*page),
+        Call::ListMessageContacts { page } | Call::ListAccounts { page } => pairs.put_page(*page),
         Call::DeleteMessageContact { id, retain_in_members } => {
             pairs.put("ContactId", id.as_str());
             pairs.put("RetainContactInMembers", if *retain_in_members { "true" } else { "false" });
@@ -217,6 +220,11 @@ pub(super) fn decode(action: Action, body: &[u8]) -> Result<Reply, Unreadable> {
             let DirectoryBody { resource_directory } = read(body)?;
             resource_directory.identity().map(Reply::Directory)
         }
+        Action::ListAccounts => {
+            let AccountsBody { total_count, accounts } = read(body)?;
+            let accounts = accounts.and_then(|accounts| accounts.account);
+            page(total_count, accounts, WireAccount::path).map(Reply::Accounts)
+        }
     }
 }
 
@@ -330,6 +338,37 @@ struct VerificationsBody {
 #[serde(rename_all = "PascalCase")]
 struct DirectoryBody {
     resource_directory: WireDirectory,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AccountsBody {
+    total_count: u32,
+    accounts: Option<WireAccounts>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireAccounts {
+    account: Option<Vec<WireAccount>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireAccount {
+    resource_directory_path: Option<String>,
+}
+
+impl WireAccount {
+    fn path(self) -> Result<AccountPath, Unreadable> {
+        let path = self.resource_directory_path.ok_or(Unreadable)?;
+        let ids: Vec<_> = path.split('/').collect();
+        let last = ids.last().is_some_and(|id| is_account(id));
+        if !last || ids.len() > PATH_MAX || !ids.iter().all(|id| is_folder(id)) {
+            return Err(Unreadable);
+        }
+        Ok(AccountPath(ids.into_iter().map(MemberId::from).collect()))
+    }
 }
 
 #[derive(Deserialize)]

@@ -17,6 +17,7 @@ use super::ledgers::Ledgers;
 use super::policies::Policies;
 use super::report::{Interrupted, within};
 use super::secrets::{Places, Secrets, Wish};
+use super::standings::Standings;
 use super::triggers::Waker;
 use crate::api::parse::ContactProblem;
 use crate::api::values::Values;
@@ -66,6 +67,8 @@ pub struct World {
     pub(super) ledgers: Ledgers,
     pub(super) policies: Policies,
     pub(super) policy_objects: Store<ContactPolicy>,
+    pub(super) standings: Standings,
+    pub(super) policy_waker: Waker<ContactPolicy>,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -256,7 +259,7 @@ impl World {
     }
 
     /// What is known of the values that an object takes from Secrets.
-    fn values(&self, object: &MessageContact, uid: &Uid) -> Values {
+    pub(super) fn values(&self, object: &MessageContact, uid: &Uid) -> Values {
         let namespace = object.namespace().unwrap_or_default();
         self.secrets.values(uid, &Places::of(&namespace, &object.spec))
     }

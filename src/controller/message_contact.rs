@@ -54,6 +54,7 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let key = ObjectRef::from_obj(object.as_ref());
+    world.weigh(&key);
     let mut pass = begin(&world, &key, uid_of(&object)).await;
     let ended = walk(&world, &key, &mut pass).await;
     if ended.is_ok() {

@@ -20,6 +20,10 @@ mod ledgers;
 
 mod policies;
 
+mod standings;
+
+mod contact_policy;
+
 mod triggers;
 
 mod shown;

@@ -59,6 +59,10 @@ pub(super) async fn watch(
             let object = world.policy_objects.get(&key);
             let after = object.and_then(|object| followed(&object));
             let before = world.policies.set(&key.name, after.clone());
+            if before != after {
+                world.weigh_all(&key.name, after.as_ref());
+            }
+            world.policy_waker.wake(key.clone());
             if indexed.is_none() {
                 for contact in concerned(&world, before.as_deref(), after.as_deref()) {
                     world.contact_waker.wake(contact);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -12,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::gather::{Judgement, World};
 use crate::api::{
-    self, MessageContact, MessageContactStatus, ResourceDirectory, ResourceDirectoryStatus, status,
+    self, ContactPolicy, MessageContact, MessageContactStatus, ResourceDirectory,
+    ResourceDirectoryStatus, status,
 };
 use crate::domain::contact::{DirectoryId, Recorded};
 use crate::domain::verdict::{Finding, Reason, Status, Verdict};
@@ -239,8 +241,8 @@ fn finalizer_patch<K: Resource>(object: &K, ours: &str, wanted: bool) -> Value {
     }})
 }
 
-/// What became of a write to a directory: what was stored comes back with the watch.
-fn outcome(written: Result<ResourceDirectory, Interrupted>) -> Result<Written, Interrupted> {
+/// What became of a write to a directory or a policy: what was stored comes back with the watch.
+fn outcome<K>(written: Result<K, Interrupted>) -> Result<Written, Interrupted> {
     match written {
         Ok(_) => Ok(Written::Stored),
         Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 409 => {
@@ -331,9 +333,30 @@ async fn store_ledger(
     Err(Interrupted::Contended)
 }
 
+/// Stores the status of a policy, if it differs.
+pub(super) async fn policy(
+    world: &World,
+    object: &ContactPolicy,
+    facts: status::PolicyFacts<'_>,
+) -> Result<Written, Interrupted> {
+    let previous = object.status.clone().unwrap_or_default();
+    let next = status::policy(&previous, facts, world.clock.now());
+    if next == previous {
+        return Ok(Written::Stored);
+    }
+    let api: Api<ContactPolicy> = Api::all(world.client.clone());
+    let (name, patch) = (object.name_any(), status_patch(object, &previous, &next));
+    outcome(write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await)
+}
+
+/// Tells people of something that happened to a contact.
+pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening) {
+    publish(world, &judgement.object.object_ref(&()), what).await;
+}
+
 /// Tells people of something that happened. A failure to tell is logged, and nothing more: the
 /// status has the truth.
-pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening) {
+pub(super) async fn publish(world: &World, reference: &ObjectReference, what: Happening) {
     let Happening { type_, reason, note, action } = what;
     let reporter = Reporter { controller: api::FIELD_MANAGER.to_owned(), instance: None };
     // A new one each time: what one recorder tells twice it counts up in the first Event, and the
@@ -346,8 +369,7 @@ pub(super) async fn event(world: &World, judgement: &Judgement, what: Happening)
         action: action.to_owned(),
         secondary: None,
     };
-    let reference = judgement.object.object_ref(&());
-    if let Err(error) = write(world, recorder.publish(&event, &reference)).await {
+    if let Err(error) = write(world, recorder.publish(&event, reference)).await {
         tracing::warn!(%error, "an event could not be written");
     }
 }

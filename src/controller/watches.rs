@@ -26,8 +26,9 @@ use super::ledgers::Ledgers;
 use super::policies::Policies;
 use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
+use super::standings::Standings;
 use super::triggers::{Waker, requests};
-use super::{message_contact, policies, report, resource_directory};
+use super::{contact_policy, message_contact, policies, report, resource_directory};
 use crate::api::{ContactPolicy, MessageContact, ResourceDirectory};
 use crate::clock::Clock;
 use crate::directory::{Changes, Registry};
@@ -67,6 +68,7 @@ pub async fn run(
     let (policy_objects, policy_writer) = store();
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
+    let (policy_waker, policy_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
     let started_at = clock.now();
     let world = Arc::new(World {
@@ -89,6 +91,8 @@ pub async fn run(
         secrets: Secrets::default(),
         policies: Policies::default(),
         policy_objects,
+        standings: Standings::default(),
+        policy_waker,
         contact_waker,
         directory_waker,
     });
@@ -120,7 +124,10 @@ pub async fn run(
             namespaces = namespaces.len(),
             "everything was listed; the controllers begin"
         );
-        walk(&world, contact_queue, directory_queue, shutdown).await;
+        for (name, policy) in world.policies.all().iter() {
+            world.weigh_all(name, Some(policy));
+        }
+        walk(&world, (contact_queue, directory_queue, policy_queue), shutdown).await;
     }
     background.shutdown().await;
 }
@@ -164,6 +171,8 @@ fn watch(
     background.spawn(async move { ringing.contact_waker.ring(&ringing.clock).await });
     let ringing = Arc::clone(world);
     background.spawn(async move { ringing.directory_waker.ring(&ringing.clock).await });
+    let ringing = Arc::clone(world);
+    background.spawn(async move { ringing.policy_waker.ring(&ringing.clock).await });
 }
 
 /// Starts what keeps the policies. What is returned is told once all that were listed are known.
@@ -183,14 +192,28 @@ fn watch_policies(
     policies_indexed
 }
 
+/// Whom to look at, one queue a kind.
+type Queues = (
+    mpsc::UnboundedReceiver<Contact>,
+    mpsc::UnboundedReceiver<ObjectRef<ResourceDirectory>>,
+    mpsc::UnboundedReceiver<ObjectRef<ContactPolicy>>,
+);
+
 /// Drives the passes until `shutdown` ends, and those that have begun to their end.
 async fn walk(
     world: &Arc<World>,
-    contact_queue: mpsc::UnboundedReceiver<Contact>,
-    directory_queue: mpsc::UnboundedReceiver<ObjectRef<ResourceDirectory>>,
+    (contact_queue, directory_queue, policy_queue): Queues,
     shutdown: impl Future<Output = ()>,
 ) {
-    let passes = futures::future::join(
+    let passes = futures::future::join3(
+        drain(applier(
+            |object, world| Box::pin(contact_policy::reconcile(object, world)),
+            contact_policy::interrupted,
+            Arc::clone(world),
+            world.policy_objects.clone(),
+            requests(policy_queue),
+            controller::Config::default(),
+        )),
         drain(applier(
             |object, world| Box::pin(resource_directory::reconcile(object, world)),
             resource_directory::interrupted,
@@ -216,6 +239,7 @@ async fn walk(
             world.stopping.store(true, Ordering::Release);
             world.contact_waker.close();
             world.directory_waker.close();
+            world.policy_waker.close();
             // Jobs that wait in a lane are told, so that the passes come to their end.
             tokio::join!(world.registry.close(), passes);
         }
@@ -241,7 +265,8 @@ async fn watch_contacts(
         let is_listed = matches!(event, Event::InitDone);
         for change in shown.changes(&event) {
             let (directory, concerned) = match &change {
-                Change::Gone(_, uid) => {
+                Change::Gone(key, uid) => {
+                    world.weigh(key);
                     let uid = Uid(uid.clone());
                     let directory = world.claims().directory_of(&uid);
                     (directory, world.forget(&uid))
@@ -280,6 +305,7 @@ async fn watch_directories(
             match change {
                 Change::Gone(key, _) => {
                     world.registry.remove(&key.name);
+                    world.wake_policies_of_directories();
                     generations.remove(&key.name);
                     wake_contacts_of(&world, &key.name);
                 }
@@ -288,6 +314,7 @@ async fn watch_directories(
                     let object = world.directories.get(&key);
                     let generation = object.and_then(|object| object.metadata.generation);
                     world.directory_waker.wake(key);
+                    world.wake_policies_of_directories();
                     if generations.insert(name.clone(), generation) != Some(generation) {
                         wake_contacts_of(&world, &name);
                     }
@@ -466,6 +493,8 @@ mod tests {
             ledgers: Ledgers::new(&HashKey::new([7; HashKey::BYTES])),
             policies: Policies::default(),
             policy_objects: store().0,
+            standings: Standings::default(),
+            policy_waker: Waker::new().0,
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
         };

@@ -69,6 +69,11 @@ pub enum Call {
     DisassociateMembers(ContactId, BTreeSet<MemberId>),
     /// Reads which directory the keys belong to.
     GetResourceDirectory,
+    /// Reads one page of the member accounts, and where each stands. Pages count from 1.
+    ListAccounts {
+        /// Which page.
+        page: u32,
+    },
 }
 
 impl Call {
@@ -98,6 +103,7 @@ impl Call {
             Self::AssociateMembers(..) => Action::AssociateMembers,
             Self::DisassociateMembers(..) => Action::DisassociateMembers,
             Self::GetResourceDirectory => Action::GetResourceDirectory,
+            Self::ListAccounts { .. } => Action::ListAccounts,
         }
     }
 
@@ -119,7 +125,8 @@ impl Call {
             | Self::ListMessageContactVerifications { .. }
             | Self::AssociateMembers(..)
             | Self::DisassociateMembers(..)
-            | Self::GetResourceDirectory => false,
+            | Self::GetResourceDirectory
+            | Self::ListAccounts { .. } => false,
         }
     }
 
@@ -129,7 +136,8 @@ impl Call {
         match self {
             Self::AddMessageContact(_)
             | Self::ListMessageContacts { .. }
-            | Self::GetResourceDirectory => None,
+            | Self::GetResourceDirectory
+            | Self::ListAccounts { .. } => None,
             Self::UpdateMessageContact(id, _)
             | Self::GetMessageContact(id)
             | Self::DeleteMessageContact { id, .. }
@@ -158,7 +166,8 @@ impl Call {
             | Self::SendPhoneVerificationForMessageContact(..)
             | Self::ListMessageContactVerifications { .. }
             | Self::CancelMessageContactUpdate { .. }
-            | Self::GetResourceDirectory => None,
+            | Self::GetResourceDirectory
+            | Self::ListAccounts { .. } => None,
         }
     }
 }
@@ -192,6 +201,8 @@ pub enum Action {
     DisassociateMembers,
     /// See [`Call::GetResourceDirectory`].
     GetResourceDirectory,
+    /// See [`Call::ListAccounts`].
+    ListAccounts,
 }
 
 impl Action {
@@ -216,6 +227,7 @@ impl Action {
             Self::AssociateMembers => "AssociateMembers",
             Self::DisassociateMembers => "DisassociateMembers",
             Self::GetResourceDirectory => "GetResourceDirectory",
+            Self::ListAccounts => "ListAccounts",
         }
     }
 
@@ -228,7 +240,8 @@ impl Action {
             | Self::ListMessageContacts
             | Self::GetMessageContactDeletionStatus
             | Self::ListMessageContactVerifications
-            | Self::GetResourceDirectory => true,
+            | Self::GetResourceDirectory
+            | Self::ListAccounts => true,
             Self::AddMessageContact
             | Self::UpdateMessageContact
             | Self::DeleteMessageContact
@@ -332,6 +345,8 @@ pub enum Reply {
     Verifications(Page<Target>),
     /// The directory of the keys.
     Directory(DirectoryIdentity),
+    /// One page of accounts: of each the way down to it, as [`AccountPath`].
+    Accounts(Page<AccountPath>),
 }
 
 /// One page of a list.
@@ -351,6 +366,11 @@ pub enum Target {
     /// A number.
     Phone(PhoneNumber),
 }
+
+/// Where an account stands: the directory, the root folder, the folders below it, the account.
+/// Source: `ResourceDirectoryPath` of `ListAccounts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountPath(pub Vec<MemberId>);
 
 /// How a deletion stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

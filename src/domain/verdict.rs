@@ -215,6 +215,16 @@ reasons! {
     NotSent => "Verify the value in the console, or allow sending.";
     /// Not known before the contact is in sync.
     NotSynced => "Look at `Synced`.";
+    /// The policy was evaluated on everything that it speaks of.
+    Evaluated => "Nothing.";
+    /// No MessageContact is in the directories and namespaces of the policy.
+    NothingMatches => "Correct `match` of the policy, or wait for contacts.";
+    /// The contacts of a policy do not give together what its `coverage` demands.
+    CoverageMissing => "Add contacts, have owners confirm, or change the rule that the message names.";
+    /// More contacts are in the cloud that no MessageContact holds than the policy allows.
+    TooManyUnmanaged => "Write MessageContacts for those in `status.unmanaged` of the ResourceDirectory, or delete them.";
+    /// The spec of the policy cannot be followed.
+    InvalidPolicy stalls => "Change the field that the message names.";
     /// The directory answers.
     Connected => "Nothing.";
     /// The keys, or the operator in the cluster, may not do this.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::domain::call::AccountPath;
 use crate::domain::contact::{MemberId, MessageType, Title};
 use crate::domain::policy::CoverageRule;
 
@@ -29,14 +30,11 @@ pub struct Covering {
 pub struct Tree(HashMap<MemberId, BTreeSet<MemberId>>);
 
 impl Tree {
-    /// From the path of each account: the directory, the root folder, the folders below it, and
-    /// the account itself, as `ListAccounts` gives it in `ResourceDirectoryPath`.
+    /// From where each account stands.
     #[must_use]
-    pub fn of_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn of_paths(paths: impl IntoIterator<Item = AccountPath>) -> Self {
         let mut tree: HashMap<MemberId, BTreeSet<MemberId>> = HashMap::new();
-        for path in paths {
-            let ids: Vec<_> =
-                path.split('/').filter(|id| !id.is_empty()).map(MemberId::from).collect();
+        for AccountPath(ids) in paths {
             for (depth, id) in ids.iter().enumerate() {
                 tree.entry(id.clone()).or_default().extend(ids.iter().take(depth).cloned());
             }
@@ -212,7 +210,11 @@ mod tests {
     use super::*;
 
     fn tree() -> Tree {
-        Tree::of_paths(["rd-1/r-1/fd-a/fd-b/1000", "rd-1/r-1/2000"])
+        let path = |ids: &[&str]| AccountPath(ids.iter().copied().map(MemberId::from).collect());
+        Tree::of_paths([
+            path(&["rd-1", "r-1", "fd-a", "fd-b", "1000"]),
+            path(&["rd-1", "r-1", "2000"]),
+        ])
     }
 
     fn covering(mailbox: &str, verified: bool, members: &[&str]) -> Covering {

@@ -99,7 +99,8 @@ fn write_call(
         | Call::ListMessageContacts { .. }
         | Call::GetMessageContactDeletionStatus(_)
         | Call::ListMessageContactVerifications { .. }
-        | Call::GetResourceDirectory => '?',
+        | Call::GetResourceDirectory
+        | Call::ListAccounts { .. } => '?',
     };
     let id = call.contact_id().map_or("", ContactId::as_str);
     let line = format!("{mark} {} {id}", call.action());
@@ -128,7 +129,8 @@ fn write_call(
         | Call::ListMessageContacts { .. }
         | Call::GetMessageContactDeletionStatus(_)
         | Call::ListMessageContactVerifications { .. }
-        | Call::GetResourceDirectory => Ok(()),
+        | Call::GetResourceDirectory
+        | Call::ListAccounts { .. } => Ok(()),
     }
 }
 

@@ -59,7 +59,8 @@ impl Concern {
             | Action::ListMessageContacts
             | Action::GetMessageContactDeletionStatus
             | Action::ListMessageContactVerifications
-            | Action::GetResourceDirectory => Self::Reading(action),
+            | Action::GetResourceDirectory
+            | Action::ListAccounts => Self::Reading(action),
         }
     }
 }

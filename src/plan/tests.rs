@@ -460,7 +460,8 @@ fn shown_call(call: &Call) -> String {
         | Call::SendPhoneVerificationForMessageContact(..)
         | Call::ListMessageContactVerifications { .. }
         | Call::CancelMessageContactUpdate { .. }
-        | Call::GetResourceDirectory => {
+        | Call::GetResourceDirectory
+        | Call::ListAccounts { .. } => {
             format!("{action} {}", call.contact_id().map_or("", ContactId::as_str))
         }
     }

@@ -572,7 +572,9 @@ impl<'a> World<'a> {
             | Call::SendPhoneVerificationForMessageContact(..)
             | Call::AssociateMembers(..)
             | Call::DisassociateMembers(..) => Reply::Done,
-            Call::ListMessageContacts { .. } | Call::GetResourceDirectory => {
+            Call::ListMessageContacts { .. }
+            | Call::GetResourceDirectory
+            | Call::ListAccounts { .. } => {
                 panic!("{call:?} is none of an object")
             }
         }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::wire::{self, Unreadable};
 use super::{add, clear_phone, fixture, id, members, rename, send_mail};
 use crate::domain::call::{
-    Action, Call, Changes, DeletionBlocker, DeletionState, DirectoryIdentity, Page, PhoneChange,
-    Reply, Target,
+    AccountPath, Action, Call, Changes, DeletionBlocker, DeletionState, DirectoryIdentity, Page,
+    PhoneChange, Reply, Target,
 };
 use crate::domain::channel::{EmailAddress, PhoneNumber};
 use crate::domain::contact::{
@@ -104,6 +104,27 @@ fn every_call_sends_what_the_api_documents() {
     check_encode(&Call::AssociateMembers(id(), bound.clone()), &flat);
     check_encode(&Call::DisassociateMembers(id(), bound), &flat);
     check_encode(&Call::GetResourceDirectory, &[]);
+    let page = [("PageNumber", "3"), ("PageSize", "100")];
+    check_encode(&Call::ListAccounts { page: 3 }, &page);
+}
+
+#[test]
+fn an_account_without_a_way_down_to_it_makes_its_page_unreadable() {
+    let path = "rd-fake01/r-fake01/fd-fake000001/1000000000000001";
+    let body = |path: serde_json::Value| json!({ "TotalCount": 1, "Accounts": { "Account": [{ "ResourceDirectoryPath": path }] } });
+    let ids = ["rd-fake01", "r-fake01", "fd-fake000001", "1000000000000001"];
+    let path_of = AccountPath(ids.into_iter().map(MemberId::from).collect());
+    let page = Page { items: vec![path_of], total: 1 };
+    assert_eq!(decode(Action::ListAccounts, &body(json!(path))), Ok(Reply::Accounts(page)));
+    for wrong in
+        ["", "rd-fake01/r-fake01", "rd-fake01//1000000000000001", "a@b.cn/1000000000000001"]
+    {
+        unreadable(Action::ListAccounts, body(json!(wrong)));
+    }
+    unreadable(Action::ListAccounts, body(json!(null)));
+    let none = json!({ "TotalCount": 0, "Accounts": null });
+    let none = decode(Action::ListAccounts, &none);
+    assert_eq!(none, Ok(Reply::Accounts(Page { items: vec![], total: 0 })));
 }
 
 /// The parameters' names and the number of items, compared with the official SDK's own.
@@ -140,7 +161,7 @@ fn every_success_of_the_examples_is_read() {
     }
 }
 
-const ALL: [Action; 13] = [
+const ALL: [Action; 14] = [
     Action::AddMessageContact,
     Action::UpdateMessageContact,
     Action::GetMessageContact,
@@ -154,6 +175,7 @@ const ALL: [Action; 13] = [
     Action::AssociateMembers,
     Action::DisassociateMembers,
     Action::GetResourceDirectory,
+    Action::ListAccounts,
 ];
 
 fn observed() -> ObservedContact {

@@ -1,0 +1,275 @@
+//! What each policy has found, contact by contact, kept up to date as contacts change: one that
+//! changes costs the policies that speak of it, however many other contacts there are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::claims::Contact;
+use super::gather::{World, uid_of};
+use crate::api::values::{Value, Values};
+use crate::api::{ContactPolicy, MessageContact, parse};
+use crate::domain::contact::{MessageType, Mode, Title};
+use crate::domain::policy::{Candidate, Policy};
+use crate::plan::coverage::{Covering, Tally, Tree, needs_tree};
+use crate::plan::policy::{self, Place, Violation};
+
+/// How much later than a contact its policies are looked at.
+const LATE_BY: SignedDuration = SignedDuration::from_secs(2);
+
+/// The standings of all policies that can be followed.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    inner: Mutex<Inner>,
+    /// Held while accounts are listed: several policies may need the same.
+    pub(super) listing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_policy: BTreeMap<String, Standing>,
+    /// Where the accounts of a ResourceDirectory stand, by its name; absent: not known.
+    trees: HashMap<String, Arc<Tree>>,
+    /// When that was told.
+    told: HashMap<String, Timestamp>,
+    /// How often a contact was judged by a policy.
+    judged: u64,
+}
+
+/// Namespace and name of a MessageContact.
+pub(super) type Key = (String, String);
+
+/// What one policy has found.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// The policy.
+    pub(super) policy: Arc<Policy>,
+    /// The contacts that it speaks of.
+    pub(super) found: BTreeMap<Key, Found>,
+    /// What they give together.
+    pub(super) tally: Tally,
+}
+
+/// What a policy has found of one contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The ResourceDirectory of the contact.
+    pub(super) directory: String,
+    /// What is not as demanded; `None`: it is not judged.
+    pub(super) violations: Option<Vec<Violation>>,
+    /// A value is still being read from a Secret: the verdict is not known yet.
+    pub(super) unread: bool,
+    /// What it gives, once it is in the cloud.
+    pub(super) covering: Option<Covering>,
+}
+
+impl Standings {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the standing of a policy.
+    pub(super) fn with<T>(&self, policy: &str, look: impl FnOnce(&Standing) -> T) -> Option<T> {
+        self.inner().by_policy.get(policy).map(look)
+    }
+
+    /// When it was told where the accounts of a ResourceDirectory stand, if it was.
+    pub(super) fn tree_told_at(&self, directory: &str) -> Option<Timestamp> {
+        self.inner().told.get(directory).copied()
+    }
+
+    /// Takes in where the accounts of a ResourceDirectory stand. Returns the policies that are
+    /// concerned.
+    pub(super) fn set_tree(&self, directory: &str, tree: Tree, now: Timestamp) -> Vec<String> {
+        let mut inner = self.inner();
+        let Inner { by_policy, trees, told, judged: _ } = &mut *inner;
+        told.insert(directory.to_owned(), now);
+        if trees.get(directory).is_some_and(|known| **known == tree) {
+            return Vec::new();
+        }
+        trees.insert(directory.to_owned(), Arc::new(tree));
+        let needing = by_policy.iter_mut();
+        let needing = needing.filter(|(_, standing)| needs_tree(&standing.policy.coverage));
+        needing
+            .map(|(name, standing)| {
+                standing.count_anew(trees);
+                name.clone()
+            })
+            .collect()
+    }
+
+    /// How often a contact was judged by a policy.
+    #[cfg(test)]
+    pub(super) fn judged(&self) -> u64 {
+        self.inner().judged
+    }
+}
+
+impl Standing {
+    /// Takes in what is found of a contact now. Returns whether that is news.
+    fn set(&mut self, trees: &HashMap<String, Arc<Tree>>, key: &Key, found: Option<Found>) -> bool {
+        let before = match &found {
+            Some(found) => self.found.insert(key.clone(), found.clone()),
+            None => self.found.remove(key),
+        };
+        if before == found {
+            return false;
+        }
+        let rules = &self.policy.coverage;
+        if let Some((tree, covering)) = before.as_ref().and_then(|it| covering(trees, it)) {
+            self.tally.take(rules, &tree, covering);
+        }
+        if let Some((tree, covering)) = found.as_ref().and_then(|it| covering(trees, it)) {
+            self.tally.add(rules, &tree, covering);
+        }
+        true
+    }
+
+    fn count_anew(&mut self, trees: &HashMap<String, Arc<Tree>>) {
+        self.tally = Tally::default();
+        for found in self.found.values() {
+            if let Some((tree, covering)) = covering(trees, found) {
+                self.tally.add(&self.policy.coverage, &tree, covering);
+            }
+        }
+    }
+}
+
+fn covering<'a>(
+    trees: &HashMap<String, Arc<Tree>>,
+    found: &'a Found,
+) -> Option<(Arc<Tree>, &'a Covering)> {
+    let tree = trees.get(&found.directory).cloned().unwrap_or_default();
+    found.covering.as_ref().map(|covering| (tree, covering))
+}
+
+impl World {
+    /// Has the policies look at a contact as it is now, and wakes those for which that is news.
+    pub(super) fn weigh(&self, contact: &Contact) {
+        let policies = self.policies.all();
+        if policies.is_empty() {
+            return;
+        }
+        let key = key_of(contact);
+        let seen = self.object(contact).map(|object| Seen::of(self, &object));
+        let mut inner = self.standings.inner();
+        let Inner { by_policy, trees, told: _, judged } = &mut *inner;
+        let mut news = Vec::new();
+        for (name, standing) in by_policy {
+            let found = seen.as_ref().and_then(|seen| seen.by(&standing.policy, judged));
+            if standing.set(trees, &key, found) {
+                news.push(name.clone());
+            }
+        }
+        drop(inner);
+        self.wake_policies(news);
+    }
+
+    /// Has a policy look at every contact; `None`: it is gone, or cannot be followed.
+    pub(super) fn weigh_all(&self, name: &str, policy: Option<&Arc<Policy>>) {
+        let contacts = self.contacts.state();
+        let mut standing = policy.map(|policy| Standing {
+            policy: Arc::clone(policy),
+            found: BTreeMap::new(),
+            tally: Tally::default(),
+        });
+        let mut judged = 0;
+        if let Some(standing) = &mut standing {
+            for object in contacts {
+                let key = key_of(&ObjectRef::from_obj(object.as_ref()));
+                let found = Seen::of(self, &object).by(&standing.policy, &mut judged);
+                standing.found.extend(found.map(|found| (key, found)));
+            }
+        }
+        let mut inner = self.standings.inner();
+        inner.judged += judged;
+        match standing {
+            Some(mut standing) => {
+                standing.count_anew(&inner.trees);
+                inner.by_policy.insert(name.to_owned(), standing);
+            }
+            None => drop(inner.by_policy.remove(name)),
+        }
+    }
+
+    /// Looks at policies in a moment: many contacts change together.
+    pub(super) fn wake_policies(&self, names: impl IntoIterator<Item = String>) {
+        let Ok(late) = self.clock.now().saturating_add(LATE_BY) else { return };
+        for name in names {
+            self.policy_waker.wake_by(ObjectRef::<ContactPolicy>::new(&name), late);
+        }
+    }
+}
+
+fn key_of(contact: &Contact) -> Key {
+    (contact.namespace.clone().unwrap_or_default(), contact.name.clone())
+}
+
+/// A contact, as policies look at it.
+struct Seen {
+    /// What its spec asks for; `None`: it is not acceptable, and says so itself.
+    candidate: Option<Candidate>,
+    mode: Mode,
+    unread: bool,
+    directory: String,
+    labels: BTreeMap<String, String>,
+    covering: Option<Covering>,
+}
+
+impl Seen {
+    fn of(world: &World, object: &MessageContact) -> Self {
+        let values = world.values(object, &uid_of(object));
+        let Values { email, phone } = &values;
+        let unread = matches!((email, phone), (Value::Unread, _) if object.spec.email_address_from.is_some());
+        let leaves = object.metadata.deletion_timestamp.is_some();
+        let mode = parse::mode(&object.spec).unwrap_or(Mode::ReportOnly);
+        Self {
+            candidate: parse::candidate(&object.spec, &values).ok().filter(|_| !leaves),
+            mode,
+            unread,
+            directory: parse::directory_name(&object.spec).to_owned(),
+            labels: world.namespace_labels(&object.namespace().unwrap_or_default()),
+            covering: covering_of(object).filter(|_| !leaves),
+        }
+    }
+
+    /// What a policy finds; `None` if it does not speak of the contact.
+    fn by(&self, policy: &Policy, judged: &mut u64) -> Option<Found> {
+        let place = Place { directory: &self.directory, namespace_labels: &self.labels };
+        // Whoever writes nothing is not judged, but is told all the same.
+        if !policy::matches(policy, Mode::Enforce, place) {
+            return None;
+        }
+        *judged += 1;
+        let candidate = self.candidate.as_ref().filter(|_| self.mode == Mode::Enforce);
+        let violations = candidate.map(|candidate| {
+            let opinions = policy::judge([policy], candidate, place);
+            opinions.into_iter().flat_map(|opinion| opinion.violations).collect()
+        });
+        let covering = self.covering.clone();
+        let unread = self.unread;
+        Some(Found { directory: self.directory.clone(), violations, unread, covering })
+    }
+}
+
+/// What a contact gives, as our status has it from the cloud; `None` while it is not there.
+fn covering_of(object: &MessageContact) -> Option<Covering> {
+    let status = object.status.as_ref()?;
+    let observed = status.observed.as_ref()?;
+    let id = status.contact_id.as_ref()?;
+    let mut conditions = status.conditions.iter();
+    let verified = conditions.any(|known| known.type_ == "EmailVerified" && known.status == "True");
+    let email = status.verification.as_ref().and_then(|known| known.email.as_ref());
+    let words = observed.message_types.iter();
+    Some(Covering {
+        title: Title::from_word(&observed.title),
+        message_types: words.filter_map(|word| MessageType::from_word(word)).collect(),
+        members: observed.members.iter().map(|id| id.as_str().into()).collect(),
+        // One of which nothing is recorded is nobody else.
+        mailbox: email.and_then(|email| email.target.clone()).unwrap_or_else(|| id.clone()),
+        verified,
+    })
+}
