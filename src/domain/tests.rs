@@ -317,11 +317,14 @@ fn a_contact_that_was_just_added_is_gone_only_when_more_than_a_late_get_says_so(
     let shown =
         ObservedContact { name: ContactName::observed("new".into()), ..contact("c-new", "new") };
     assert_eq!(missed(&|_| {}), "new unread read");
-    assert_eq!(missed(&|snapshot| drop(list(snapshot, 12, &[shown.clone()]))), "new unread read");
+    assert_eq!(
+        missed(&|snapshot| drop(list(snapshot, 12, std::slice::from_ref(&shown)))),
+        "new unread read"
+    );
     // A late list lacks it too, as nothing has shown it yet.
     assert_eq!(missed(&|snapshot| drop(list(snapshot, 12, &[]))), "unlisted");
     let came_and_went = |snapshot: &mut Snapshot| {
-        let _ = list(snapshot, 12, &[shown.clone()]);
+        let _ = list(snapshot, 12, std::slice::from_ref(&shown));
         let _ = list(snapshot, 14, &[]);
     };
     assert_eq!(missed(&came_and_went), "gone");

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use cluster::{AuditEvent, By, Cluster, Mark};
+use directory_simulator::{Fault, FaultKind, Options, Simulator};
 use jiff::SignedDuration;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
 use crate::many::{self, bring_in, counted, name, roomy};
 use crate::privacy;
-use crate::stand::{self, PATIENCE, Stand};
+use crate::stand::{self, PATIENCE, Stand, condition_of};
+use crate::verification::Walk;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
@@ -87,6 +89,57 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
     let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
     assert_eq!(written, [("messagecontacts", "rest-8")], "{writes:#?}");
     operator.abort();
+}
+
+/// It stayed `Ready`, and deaf: it read no Secret and answered nobody who asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_throttled_after_a_restart_says_so_after_a_minute() {
+    let mut walk = Walk::new(Options::default()).await;
+    let id = walk.stand.settled("desk", "Kefu", json!({})).await;
+    let identity = "GetResourceDirectory";
+    let throttled = FaultKind::error(400, "Throttling.User");
+    walk.stand.simulator.fault(Fault::on(identity, throttled).times(u32::MAX));
+    walk.stand.simulator.reset_counts();
+    walk.restart().await;
+    let stand = &walk.stand;
+    let refused = |it: &Simulator| (it.counts().ended("Throttling.User") > 1).then_some(());
+    stand.cloud("it is throttled", refused).await;
+    // What was said before stands for a moment.
+    let directory = stand.object_of_directory().await;
+    assert_eq!(condition_of(&directory, "Ready")["status"], "True");
+
+    walk.later(SignedDuration::from_secs(60));
+    let directory = stand.directory_becomes("Ready", "Pending").await;
+    assert_eq!(condition_of(&directory, "Ready")["status"], "Unknown");
+    let object = stand.becomes("desk", "Synced", "DirectoryNotReady").await;
+    assert_eq!(object.data["status"]["contactId"], json!(id));
+    // Whoever asks is answered, although no list comes.
+    stand::request(&stand.directories(), &stand.directory, "are you there").await;
+    let later = |what: &'static str, holds: fn(&DynamicObject) -> bool| {
+        let walk = &walk;
+        cluster::wait_for(PATIENCE, what, move || async move {
+            let found = walk.stand.object_of_directory().await;
+            if holds(&found) {
+                return Ok(());
+            }
+            walk.later(SignedDuration::from_secs(5));
+            Err(found.data["status"].to_string())
+        })
+    };
+    later("it is answered", |found| {
+        found.data["status"]["lastHandledReconcileAt"] == "are you there"
+    })
+    .await
+    .unwrap();
+    assert_eq!(stand.simulator.counts().of("ListMessageContacts"), 0);
+
+    stand.simulator.clear_faults();
+    later("it is connected", |found| condition_of(found, "Ready")["reason"] == "Connected")
+        .await
+        .unwrap();
+    let object = stand.becomes("desk", "Synced", "InSync").await;
+    assert_eq!(object.data["status"]["contactId"], json!(id));
+    assert_eq!(stand.simulator.counts().writes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
