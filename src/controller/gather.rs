@@ -453,6 +453,7 @@ impl World {
                 lists: snapshot.lists(),
                 outranked: self.is_outranked(&object, &uid, &recorded),
                 add: add_fate(&recorded, &memory, self.started_at, now),
+                allowed_members: admitting.and_then(|spec| spec.allowed_members.as_ref()),
                 ledger: &ledger,
             }),
         };
