@@ -34,9 +34,6 @@ const ELDERS_FIRST_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// Pause until a younger one looks again whether the older one has connected.
 const ELDER_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest wait for a list that somebody has asked for, before the object is answered.
-const LIST_AWAITED_FOR: SignedDuration = SignedDuration::from_secs(60);
-
 /// Backstop after somebody else was faster; the watch is to bring what they wrote much sooner.
 const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -79,7 +76,7 @@ pub(super) async fn reconcile(
             match connect(&world, &name, desired, home.clone()).await? {
                 Err(finding) => (finding, None),
                 Ok(directory) => {
-                    relist_if_asked(&world, &object, &directory).await;
+                    relist_if_asked(&object, &directory).await;
                     let mut ready = readiness(&world, desired, home, &directory);
                     ready.message += &sends_used_up(&world, &directory);
                     (ready, Some(directory))
@@ -407,18 +404,12 @@ fn is_asked(object: &ResourceDirectory) -> bool {
     asked.is_some() && asked != handled
 }
 
-/// A new text in the annotation asks for a list now. One that does not come soon is not awaited: it
-/// goes on, and whoever asked is told how things stand.
-async fn relist_if_asked(world: &World, object: &ResourceDirectory, directory: &Directory) {
-    if !is_asked(object) {
-        return;
-    }
-    directory.retry();
-    let until = world.clock.now().saturating_add(LIST_AWAITED_FOR).unwrap_or(Timestamp::MAX);
-    tokio::select! {
+/// A new text in the annotation asks for a list now.
+async fn relist_if_asked(object: &ResourceDirectory, directory: &Directory) {
+    if is_asked(object) {
+        directory.retry();
         // A list that fails shows in the health of the directory.
-        _ = directory.relist() => {}
-        () = world.clock.sleep_until(until) => {}
+        let _ = directory.relist().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster::{AuditEvent, By, Cluster, Mark};
 use directory_simulator::{Fault, FaultKind, Options, Simulator};
 use jiff::SignedDuration;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
@@ -93,53 +93,48 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
 
 /// It stayed `Ready`, and deaf: it read no Secret and answered nobody who asked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_is_throttled_after_a_restart_says_so_after_a_minute() {
+async fn a_directory_that_does_not_connect_after_a_restart_says_so_after_a_minute() {
     let mut walk = Walk::new(Options::default()).await;
     let id = walk.stand.settled("desk", "Kefu", json!({})).await;
-    let identity = "GetResourceDirectory";
-    let throttled = FaultKind::error(400, "Throttling.User");
-    walk.stand.simulator.fault(Fault::on(identity, throttled).times(u32::MAX));
-    walk.stand.simulator.reset_counts();
-    walk.restart().await;
-    let stand = &walk.stand;
-    let refused = |it: &Simulator| (it.counts().ended("Throttling.User") > 1).then_some(());
-    stand.cloud("it is throttled", refused).await;
-    // What was said before stands for a moment.
-    let directory = stand.object_of_directory().await;
-    assert_eq!(condition_of(&directory, "Ready")["status"], "True");
-
-    walk.later(SignedDuration::from_secs(60));
-    let directory = stand.directory_becomes("Ready", "Pending").await;
-    assert_eq!(condition_of(&directory, "Ready")["status"], "Unknown");
-    let object = stand.becomes("desk", "Synced", "DirectoryNotReady").await;
-    assert_eq!(object.data["status"]["contactId"], json!(id));
-    // Whoever asks is answered, although no list comes.
-    stand::request(&stand.directories(), &stand.directory, "are you there").await;
-    let later = |what: &'static str, holds: fn(&DynamicObject) -> bool| {
-        let walk = &walk;
-        cluster::wait_for(PATIENCE, what, move || async move {
-            let found = walk.stand.object_of_directory().await;
-            if holds(&found) {
-                return Ok(());
+    // Neither is a failure of the connection. Of the second one nothing else is told.
+    for (status, code) in [(400, "Throttling.User"), (429, "ConcurrentCallNotSupported")] {
+        for asked in [false, true] {
+            let refusal = Fault::on("GetResourceDirectory", FaultKind::error(status, code));
+            walk.stand.simulator.fault(refusal.times(u32::MAX));
+            walk.stand.simulator.reset_counts();
+            walk.restart().await;
+            let stand = &walk.stand;
+            let refused = |it: &Simulator| (it.counts().ended(code) > 1).then_some(());
+            stand.cloud("it is refused", refused).await;
+            // What was said before stands for a moment.
+            let directory = stand.object_of_directory().await;
+            assert_eq!(condition_of(&directory, "Ready")["status"], "True", "{code}");
+            if asked {
+                // Whoever asks is told at once how things stand.
+                let text = format!("after {code}");
+                stand::request(&stand.directories(), &stand.directory, &text).await;
+                stand
+                    .directory_sees("it is answered", |found| {
+                        found.data["status"]["lastHandledReconcileAt"] == json!(text)
+                    })
+                    .await;
+            } else {
+                walk.later(SignedDuration::from_secs(60));
             }
-            walk.later(SignedDuration::from_secs(5));
-            Err(found.data["status"].to_string())
-        })
-    };
-    later("it is answered", |found| {
-        found.data["status"]["lastHandledReconcileAt"] == "are you there"
-    })
-    .await
-    .unwrap();
-    assert_eq!(stand.simulator.counts().of("ListMessageContacts"), 0);
+            let directory = stand.directory_becomes("Ready", "Pending").await;
+            assert_eq!(condition_of(&directory, "Ready")["status"], "Unknown", "{code}");
+            let object = stand.becomes("desk", "Synced", "DirectoryNotReady").await;
+            assert_eq!(object.data["status"]["contactId"], json!(id));
+            assert_eq!(stand.simulator.counts().of("ListMessageContacts"), 0);
 
-    stand.simulator.clear_faults();
-    later("it is connected", |found| condition_of(found, "Ready")["reason"] == "Connected")
-        .await
-        .unwrap();
-    let object = stand.becomes("desk", "Synced", "InSync").await;
-    assert_eq!(object.data["status"]["contactId"], json!(id));
-    assert_eq!(stand.simulator.counts().writes, 0);
+            stand.simulator.clear_faults();
+            walk.later(SignedDuration::from_mins(5));
+            stand.directory_becomes("Ready", "Connected").await;
+            let object = stand.becomes("desk", "Synced", "InSync").await;
+            assert_eq!(object.data["status"]["contactId"], json!(id));
+            assert_eq!(stand.simulator.counts().writes, 0);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
