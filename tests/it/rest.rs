@@ -110,7 +110,7 @@ async fn a_directory_that_does_not_connect_after_a_restart_says_so_after_a_minut
             let directory = stand.object_of_directory().await;
             assert_eq!(condition_of(&directory, "Ready")["status"], "True", "{code}");
             if asked {
-                // Whoever asks is told at once how things stand.
+                // Whoever asks is told how things stand.
                 let text = format!("after {code}");
                 stand::request(&stand.directories(), &stand.directory, &text).await;
                 stand
