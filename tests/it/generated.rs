@@ -8,6 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use message_contact_operator::cli::validate;
+use message_contact_operator::controller::{
+    SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
+};
 use message_contact_operator::domain::ledger::Ledger;
 use message_contact_operator::domain::verdict::Reason;
 use message_contact_operator::domain::verification::VerificationPolicy;
@@ -30,6 +33,22 @@ fn the_guide_to_verification_has_the_limits_of_the_code() {
         format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
     ] {
         assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");
+    }
+}
+
+#[test]
+fn the_guide_to_values_from_secrets_has_the_times_of_the_code() {
+    let guide = fs::read_to_string(root().join("docs/values-from-secrets.md")).unwrap();
+    let (every, pace) = (SECRETS_READ_EVERY.as_millis(), SECRETS_PACE.as_millis());
+    assert_eq!(every, 60_000, "the guide says: once a minute");
+    assert_eq!(pace, 50, "the guide says: a twentieth of a second");
+    for words in [
+        format!("noticed within {} seconds,", every / 1_000),
+        format!("at most {} Secrets a second:", 1_000 / pace),
+        format!("with more than {} in use it takes", every / pace),
+        format!("looked for again after {} seconds,", SECRETS_READ_AGAIN_AFTER.as_secs()),
+    ] {
+        assert!(guide.contains(&words), "docs/values-from-secrets.md lacks `{words}`");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::privacy;
 use crate::stand::{self, Stand, condition_of, message_of};
 
 /// What a spec says that leaves everything to its defaults.
-fn defaults(fields: Value) -> Value {
+pub fn defaults(fields: Value) -> Value {
     let mut whole = json!({ "readyWhen": null, "verification": null });
     stand::merge(&mut whole, fields);
     whole
@@ -291,15 +291,15 @@ async fn what_was_sent_without_an_answer_counts_as_sent_and_is_no_evidence() {
 // --- Days on a clock that is moved --------------------------------------------------------------
 
 /// An operator of its own on a clock that stories move; one of them at a time.
-struct Walk {
-    stand: Stand,
-    clock: Clock,
+pub struct Walk {
+    pub stand: Stand,
+    pub clock: Clock,
     operator: tokio::task::JoinHandle<()>,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Walk {
-    async fn new(options: Options) -> Self {
+    pub async fn new(options: Options) -> Self {
         static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
         static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         privacy::listen();
@@ -316,13 +316,13 @@ impl Walk {
     }
 
     /// Both sides are so much later.
-    fn later(&self, by: SignedDuration) {
+    pub fn later(&self, by: SignedDuration) {
         self.stand.simulator.advance(Duration::try_from(by).unwrap());
         self.clock.advance(by);
     }
 
     /// The operator dies and begins anew.
-    async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.operator.abort();
         let _ = (&mut self.operator).await;
         let client = operator_client(self.stand.cluster);
