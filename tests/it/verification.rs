@@ -1,55 +1,13 @@
 //! The confirmation of a contact's channels: one message, the owner's click, and all that can come
 //! between them.
 
-use std::time::Duration;
-
-use cluster::Cluster;
 use directory_simulator::switches::{ActiveWhen, Shown};
 use directory_simulator::{Click, Fault, FaultKind, Options, Quotas};
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{DynamicObject, Patch, PatchParams};
-use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::many::operator_client;
-use crate::privacy;
-use crate::stand::{self, Stand, condition_of, message_of};
-
-/// What a spec says that leaves everything to its defaults.
-fn defaults(fields: Value) -> Value {
-    let mut whole = json!({ "readyWhen": null, "verification": null });
-    stand::merge(&mut whole, fields);
-    whole
-}
-
-fn reason(object: &DynamicObject, condition: &str) -> String {
-    condition_of(object, condition)["reason"].as_str().unwrap_or_default().to_owned()
-}
-
-fn status(object: &DynamicObject, condition: &str) -> String {
-    condition_of(object, condition)["status"].as_str().unwrap_or_default().to_owned()
-}
-
-fn channel<'a>(object: &'a DynamicObject, channel: &str) -> &'a Value {
-    &object.data["status"]["verification"][channel]
-}
-
-/// The addresses and numbers that messages were sent to, oldest first.
-fn sent(stand: &Stand) -> Vec<String> {
-    stand.simulator.outbox().into_iter().map(|message| message.target).collect()
-}
-
-async fn annotate(stand: &Stand, object: &str, text: &str) {
-    let patch = json!({ "metadata": { "annotations": {
-        "message-contacts.dev/resendRequestedAt": text } } });
-    let contacts = stand.contacts();
-    contacts.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    stand
-        .sees(object, "the request is handled", |found| {
-            found.data["status"]["lastHandledResendAt"] == json!(text)
-        })
-        .await;
-}
+use crate::stand::{Stand, condition_of, message_of};
+use crate::walk::{DAY, SEND, Walk, annotate, channel, defaults, reason, sent, status};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_is_sent_once_and_a_click_makes_the_contact_ready() {
@@ -244,8 +202,7 @@ async fn two_contacts_of_one_mailbox_are_asked_for_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_else() {
     let stand = Stand::new().await;
-    let send = "SendEmailVerificationForMessageContact";
-    stand.simulator.fault(Fault::on(send, FaultKind::error(403, "NoPermission")).times(100));
+    stand.simulator.fault(Fault::on(SEND, FaultKind::error(403, "NoPermission")).times(100));
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     let object = stand
         .sees("desk", "says what is missing", |found| {
@@ -276,67 +233,18 @@ async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_el
 async fn what_was_sent_without_an_answer_counts_as_sent_and_is_no_evidence() {
     for executed in [true, false] {
         let stand = Stand::new().await;
-        let send = "SendEmailVerificationForMessageContact";
-        let fault = Fault::on(send, FaultKind::html_502(executed));
+        let fault = Fault::on(SEND, FaultKind::html_502(executed));
         stand.simulator.fault(fault.times(1));
         stand.apply("desk", "Kefu", defaults(json!({}))).await;
         let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
         assert_eq!(channel(&object, "email")["sends"], 1);
         stand.ask("desk").await;
         assert_eq!(sent(&stand).len(), usize::from(executed));
-        assert_eq!(stand.simulator.counts().of(send), 1);
+        assert_eq!(stand.simulator.counts().of(SEND), 1);
     }
 }
 
 // --- Days on a clock that is moved --------------------------------------------------------------
-
-/// An operator of its own on a clock that stories move; one of them at a time.
-struct Walk {
-    stand: Stand,
-    clock: Clock,
-    operator: tokio::task::JoinHandle<()>,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
-}
-
-impl Walk {
-    async fn new(options: Options) -> Self {
-        static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
-        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        privacy::listen();
-        let alone = ALONE.lock().await;
-        let start = || Cluster::start(cluster::Options::default());
-        let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
-        stand::prepare(cluster).await;
-        let clock = Clock::system();
-        let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()));
-        let stand = Stand::on(cluster, options).await;
-        stand.apply_directory(json!({ "pollInterval": "1h" })).await;
-        stand.directory_becomes("Ready", "Connected").await;
-        Self { stand, clock, operator, _alone: alone }
-    }
-
-    /// Both sides are so much later.
-    fn later(&self, by: SignedDuration) {
-        self.stand.simulator.advance(Duration::try_from(by).unwrap());
-        self.clock.advance(by);
-    }
-
-    /// The operator dies and begins anew.
-    async fn restart(&mut self) {
-        self.operator.abort();
-        let _ = (&mut self.operator).await;
-        let client = operator_client(self.stand.cluster);
-        self.operator = tokio::spawn(stand::run_operator(client, self.clock.clone()));
-    }
-}
-
-impl Drop for Walk {
-    fn drop(&mut self) {
-        self.operator.abort();
-    }
-}
-
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_is_asked_each_day_until_a_person_must_act() {
@@ -378,14 +286,13 @@ async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
     let stand = &walk.stand;
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-    let send = "SendEmailVerificationForMessageContact";
     for (object, name) in [("second", "Shouhou"), ("third", "Yeban")] {
         stand.apply(object, name, defaults(json!({}))).await;
         let object = stand.becomes(object, "EmailVerified", "VerificationQuotaExhausted").await;
         assert_eq!(condition_of(&object, "Stalled"), Value::Null);
         assert_eq!(status(&object, "Synced"), "True");
     }
-    assert_eq!(stand.simulator.counts().of(send), 2, "the third one does not even try");
+    assert_eq!(stand.simulator.counts().of(SEND), 2, "the third one does not even try");
     let directory = stand
         .directory_sees("says so", |found| message_of(found, "Ready").contains("used up"))
         .await;
