@@ -97,57 +97,114 @@ async fn nothing_is_sent_where_the_spec_forbids_it() {
     assert_eq!(status(&object, "Ready"), "True");
 }
 
+/// A channel of which the value is changed, and how its values look where they are shown.
+struct Changed {
+    channel: &'static str,
+    condition: &'static str,
+    field: &'static str,
+    parameter: &'static str,
+    old: &'static str,
+    new: &'static str,
+    masked: [&'static str; 2],
+}
+
+const CHANGED: [Changed; 2] = [
+    Changed {
+        channel: "email",
+        condition: "EmailVerified",
+        field: "emailAddress",
+        parameter: "EmailAddress",
+        old: "desk@example.com",
+        new: "new@example.org",
+        masked: ["d***@example.com", "n***@example.org"],
+    },
+    Changed {
+        channel: "phone",
+        condition: "PhoneVerified",
+        field: "phoneNumber",
+        parameter: "PhoneNumber",
+        old: "86-13800138021",
+        new: "86-13900139022",
+        masked: ["86-138****8021", "86-139****9022"],
+    },
+];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_address_waits_while_the_old_one_stays_and_going_back_takes_it_back() {
-    for shown in [Shown::Effective, Shown::Pending] {
-        let stand = Stand::new().await;
-        stand.simulator.switches(|switches| switches.shown_while_pending = shown);
-        let id = stand.settled("desk", "Kefu", defaults(json!({}))).await;
-        stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
-        assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
-        stand.ask_directory().await;
-        stand.becomes("desk", "EmailVerified", "Verified").await;
-
-        let new = json!({ "emailAddress": "new@example.org" });
-        stand.apply("desk", "Kefu", defaults(new.clone())).await;
-        let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-        stand.cloud("the second mail", |it| (it.outbox().len() == 2).then_some(())).await;
-        assert_eq!(sent(&stand)[1], "new@example.org");
-        assert_eq!(
-            (status(&object, "Synced"), status(&object, "Ready")),
-            ("True".into(), "False".into())
-        );
-        let old = stand.in_cloud(&id).email.effective;
-        assert_eq!(old.as_deref(), Some("desk@example.com"), "messages still go to the old one");
-        if shown == Shown::Effective {
-            assert_eq!(object.data["status"]["observed"]["emailAddress"], "d***@example.com");
-            assert_eq!(channel(&object, "email")["waiting"], "n***@example.org");
+async fn a_new_value_waits_while_the_old_one_stays_and_going_back_takes_it_back() {
+    for changed in &CHANGED {
+        for shown in [Shown::Effective, Shown::Pending] {
+            goes_forth_and_back(changed, shown).await;
         }
-
-        let mark = stand.mark();
-        stand.apply("desk", "Kefu", defaults(json!({}))).await;
-        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
-        assert_eq!(status(&object, "Ready"), "True", "{shown:?}");
-        let calls = stand.calls_since(mark);
-        let writes: Vec<_> = calls
-            .iter()
-            .filter(|call| ["Get", "List", "Send"].iter().all(|word| !call.starts_with(word)))
-            .collect();
-        assert_eq!(writes, ["CancelMessageContactUpdate EmailAddress"], "{shown:?} {calls:?}");
-        assert_eq!(stand.in_cloud(&id).email.pending, None);
-        assert_eq!(sent(&stand).len(), 2, "nobody is asked again");
-
-        // Forward once more, and this time the owner confirms: the mail of the same slot still
-        // counts, so that a person has to ask for another one.
-        stand.apply("desk", "Kefu", defaults(new)).await;
-        stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-        annotate(&stand, "desk", "the first one was taken back").await;
-        stand.cloud("the third mail", |it| (it.outbox().len() == 3).then_some(())).await;
-        assert_eq!(stand.simulator.confirm("new@example.org"), Click::Confirmed);
-        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
-        assert_eq!(object.data["status"]["observed"]["emailAddress"], "n***@example.org");
-        assert_eq!(channel(&object, "email").get("waiting"), None);
     }
+}
+
+async fn goes_forth_and_back(changed: &Changed, shown: Shown) {
+    let Changed { channel: of, condition, field, parameter, old, new, masked } = *changed;
+    let case = format!("{of}, {shown:?}");
+    let stand = Stand::new().await;
+    stand.simulator.switches(|switches| switches.shown_while_pending = shown);
+    let spec = |value: &str| {
+        let mut fields = json!({ "phoneNumber": CHANGED[1].old });
+        fields[field] = json!(value);
+        defaults(fields)
+    };
+    let id = stand.settled("desk", "Kefu", spec(old)).await;
+    stand.cloud("both messages", |it| (it.outbox().len() == 2).then_some(())).await;
+    for known in &CHANGED {
+        assert_eq!(stand.simulator.confirm(known.old), Click::Confirmed);
+    }
+    stand.ask_directory().await;
+    for known in &CHANGED {
+        stand.becomes("desk", known.condition, "Verified").await;
+    }
+
+    stand.apply("desk", "Kefu", spec(new)).await;
+    stand.becomes("desk", condition, "VerificationSent").await;
+    stand.cloud("the third message", |it| (it.outbox().len() == 3).then_some(())).await;
+    assert_eq!(sent(&stand)[2], new);
+    let object = stand.ask("desk").await;
+    assert_eq!(
+        (status(&object, "Synced"), status(&object, "Ready")),
+        ("True".into(), "False".into())
+    );
+    let contact = stand.in_cloud(&id);
+    let in_force = if of == "email" { contact.email } else { contact.phone };
+    assert_eq!(in_force.effective.as_deref(), Some(old), "messages still go to the old one");
+    let (seen, waiting) = match shown {
+        Shown::Effective => (masked[0], json!(masked[1])),
+        // That it waits is known, and is shown as it is in force.
+        Shown::Pending => (masked[1], Value::Null),
+    };
+    assert_eq!(object.data["status"]["observed"][field], seen, "{case}");
+    assert_eq!(channel(&object, of)["waiting"], waiting, "{case}");
+    let other = &CHANGED[usize::from(of == "email")];
+    assert_eq!(reason(&object, other.condition), "Verified", "{case}");
+    assert_eq!(channel(&object, other.channel).get("waiting"), None, "{case}");
+
+    let mark = stand.mark();
+    stand.apply("desk", "Kefu", spec(old)).await;
+    let object = stand.becomes("desk", condition, "Verified").await;
+    assert_eq!(status(&object, "Ready"), "True", "{case}");
+    let calls = stand.calls_since(mark);
+    let writes: Vec<_> = calls
+        .iter()
+        .filter(|call| ["Get", "List", "Send"].iter().all(|word| !call.starts_with(word)))
+        .collect();
+    assert_eq!(writes, [&format!("CancelMessageContactUpdate {parameter}")], "{case} {calls:?}");
+    let contact = stand.in_cloud(&id);
+    assert_eq!((contact.email.pending, contact.phone.pending), (None, None));
+    assert_eq!(sent(&stand).len(), 3, "nobody is asked again");
+
+    // Forward once more, and this time the owner confirms: the message of the same slot still
+    // counts, so that a person has to ask for another one.
+    stand.apply("desk", "Kefu", spec(new)).await;
+    stand.becomes("desk", condition, "VerificationSent").await;
+    annotate(&stand, "desk", "the first one was taken back").await;
+    stand.cloud("the fourth message", |it| (it.outbox().len() == 4).then_some(())).await;
+    assert_eq!(stand.simulator.confirm(new), Click::Confirmed);
+    let object = stand.becomes("desk", condition, "Verified").await;
+    assert_eq!(object.data["status"]["observed"][field], masked[1]);
+    assert_eq!(channel(&object, of).get("waiting"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,7 +339,7 @@ async fn an_owner_is_asked_each_day_until_a_person_must_act() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
     let quotas = Quotas { sends_per_day: 1, ..Quotas::default() };
-    let walk = Walk::new(Options { quotas, ..Options::default() }).await;
+    let mut walk = Walk::new(Options { quotas, ..Options::default() }).await;
     let stand = &walk.stand;
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     stand.becomes("desk", "EmailVerified", "VerificationSent").await;
@@ -299,6 +356,16 @@ async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
     assert_eq!(status(&directory, "Ready"), "True");
     let until = directory.data["status"]["verificationSends"]["exhaustedUntil"].as_str().unwrap();
     let until: Timestamp = until.parse().unwrap();
+    // Neither an annotation nor a restart finds another answer on that day.
+    annotate(stand, "second", "please").await;
+    walk.restart().await;
+    let stand = &walk.stand;
+    annotate(stand, "third", "please").await;
+    for object in ["second", "third"] {
+        let object = stand.ask(object).await;
+        assert_eq!(reason(&object, "EmailVerified"), "VerificationQuotaExhausted");
+    }
+    assert_eq!(stand.simulator.counts().of(SEND), 2, "nothing more is tried");
     let left = until.duration_since(walk.clock.now());
     assert!(left > SignedDuration::ZERO && left <= DAY, "{left}");
     // The next day there is one message again, and the other one waits on.
