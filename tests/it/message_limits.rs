@@ -221,16 +221,8 @@ fn next_day(at: Timestamp) -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_directory_has_sent_today_counts_for_an_operator_that_starts() {
-    let mut walk = Walk::new(Options::default()).await;
-    walk.stop().await;
-    let stand = &walk.stand;
+    let walk = having_sent(90).await;
     let today = walk.clock.now();
-    let sends_of_today = json!({ "status": { "verificationSends": {
-        "day": day_of(today).to_string(), "count": 90 } } });
-    let patch = Patch::Merge(&sends_of_today);
-    let directories = stand.directories();
-    directories.patch_status(&stand.directory, &PatchParams::default(), &patch).await.unwrap();
-    walk.restart().await;
     let stand = &walk.stand;
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     let object = stand.becomes("desk", "EmailVerified", "VerificationQuotaExhausted").await;
@@ -254,27 +246,69 @@ fn next_day_of(at: Timestamp) -> String {
 /// no more after that.
 const BEFORE_IT_IS_KNOWN: u64 = 5;
 
+const NAMES: [&str; 12] =
+    ["Yi", "Er", "San", "Si", "Wu", "Liu", "Qi", "Ba", "Jiu", "Shi", "Bai", "Qian"];
+
+/// Contacts of those names that are all owed their first message at once.
+async fn all_are_owed(stand: &Stand) {
+    let never = || json!({ "readyWhen": null, "verification": { "send": "Never" } });
+    for name in NAMES {
+        stand.settled(&name.to_lowercase(), name, never()).await;
+    }
+    let ask = |name: &'static str| async move {
+        stand.apply(&name.to_lowercase(), name, defaults(json!({}))).await;
+    };
+    futures::future::join_all(NAMES.map(ask)).await;
+}
+
+/// A directory that has sent so many messages today, before the operator begins.
+async fn having_sent(count: u32) -> Walk {
+    let mut walk = Walk::new(Options::default()).await;
+    walk.stop().await;
+    let stand = &walk.stand;
+    let sends_of_today = json!({ "status": { "verificationSends": {
+        "day": day_of(walk.clock.now()).to_string(), "count": count } } });
+    let patch = Patch::Merge(&sends_of_today);
+    let directories = stand.directories();
+    directories.patch_status(&stand.directory, &PatchParams::default(), &patch).await.unwrap();
+    walk.restart().await;
+    walk
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_no_more_get_a_message_than_the_directory_has_left() {
+    let walk = having_sent(85).await;
+    let stand = &walk.stand;
+    all_are_owed(stand).await;
+    stand.cloud("five mails", |it| (it.outbox().len() >= 5).then_some(())).await;
+    let counted = async || {
+        let mut refused = 0;
+        for name in NAMES {
+            let object = stand.ask(&name.to_lowercase()).await;
+            refused += usize::from(reason(&object, "EmailVerified") == "VerificationQuotaExhausted");
+        }
+        (sent(stand).len(), refused)
+    };
+    assert_eq!(counted().await, (5, 7));
+    let directory = stand.object_of_directory().await;
+    assert_eq!(directory.data["status"]["verificationSends"]["count"], 90);
+    walk.until(next_day(walk.clock.now()));
+    stand.cloud("all mails", |it| (it.outbox().len() >= NAMES.len()).then_some(())).await;
+    assert_eq!(counted().await, (NAMES.len(), 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_contacts_one_learns_that_the_day_is_used_up_and_one_asks_each_hour() {
     let quotas = Quotas { sends_per_day: 0, ..Quotas::default() };
     let walk = Walk::new(Options { quotas, ..Options::default() }).await;
     let stand = &walk.stand;
-    let names = ["Yi", "Er", "San", "Si", "Wu", "Liu", "Qi", "Ba", "Jiu", "Shi", "Bai", "Qian"];
-    let never = || json!({ "readyWhen": null, "verification": { "send": "Never" } });
-    for name in names {
-        stand.settled(&name.to_lowercase(), name, never()).await;
-    }
-    // All at once.
-    let ask = |name: &'static str| async move {
-        stand.apply(&name.to_lowercase(), name, defaults(json!({}))).await;
-    };
-    futures::future::join_all(names.map(ask)).await;
+    all_are_owed(stand).await;
     let all_wait = async || {
-        for name in names {
+        for name in NAMES {
             let object = name.to_lowercase();
             stand.becomes(&object, "EmailVerified", "VerificationQuotaExhausted").await;
         }
-        for name in [names[0], names[11]] {
+        for name in [NAMES[0], NAMES[11]] {
             stand.ask(&name.to_lowercase()).await;
         }
         sends(stand)
@@ -309,7 +343,7 @@ async fn of_many_contacts_one_learns_that_the_day_is_used_up_and_one_asks_each_h
     // There are messages again.
     stand.simulator.quotas(|quotas| quotas.sends_per_day = 100);
     walk.until(at);
-    stand.cloud("all mails", |it| (it.outbox().len() == names.len()).then_some(())).await;
+    stand.cloud("all mails", |it| (it.outbox().len() == NAMES.len()).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
