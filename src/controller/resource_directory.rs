@@ -201,12 +201,12 @@ fn home(world: &World, object: &ResourceDirectory) -> Option<DirectoryId> {
 
 /// What was sent before this process began.
 fn load_ledger(world: &World, object: &ResourceDirectory) {
-    let Some(status) = &object.status else { return };
-    if let (Some(directory), Some(sends)) = (&status.directory_id, &status.verification_sends) {
-        let uid = Uid(object.uid().unwrap_or_default());
-        let directory = DirectoryId::from(directory.as_str());
-        world.ledgers.load(uid, &directory, || parse::ledger(sends), world.clock.now());
-    }
+    let stored = || {
+        let status = object.status.as_ref()?;
+        let directory = DirectoryId::from(status.directory_id.as_deref()?);
+        Some((directory, parse::ledger(status.verification_sends.as_ref()?)))
+    };
+    world.ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
 }
 
 pub(super) fn interrupted(

@@ -3912,12 +3912,32 @@ fn an_owner_is_asked_once_a_slot_until_the_messages_are_used_up() {
     assert_eq!(five(5, 1000 + DAY - 1), (None, Reason::VerificationSent, 5));
     assert_eq!(five(5, 1000 + DAY), (None, Reason::VerificationExhausted, 5));
     assert!(Reason::VerificationExhausted.stalls());
-    let plan = planned(&seen_at(sent_times(1), 1010, &[mailbox()]));
-    assert_eq!(plan.recheck_at, Some(at(1000 + DAY)));
+    // The last one, too, has its time, and then somebody must act.
+    for sends in [1, 5] {
+        let plan = planned(&seen_at(sent_times(sends), 1010, &[mailbox()]));
+        assert_eq!(plan.recheck_at, Some(at(1000 + DAY)), "{sends}");
+    }
     // Asked for by a person, one more goes, and no further one by itself.
     let mut asked = seen_at(sent_times(5), 1010, &[mailbox()]);
     asked.recorded.verification = asked_again(&asked.recorded.verification);
     assert_eq!(mailbox_is(&asked), (SEND, Reason::VerificationSent, 6));
+    // Who has confirmed is not asked again, whoever asks for that.
+    let confirmed = verified(&wanted());
+    assert_eq!(asked_again(&confirmed), confirmed);
+}
+
+#[test]
+fn a_message_that_waits_is_known_by_its_target_and_its_time() {
+    let situation = unsent_times(1);
+    let (unsent, record) = (&situation.unsent[0], &situation.recorded.verification);
+    assert!(unsent.is_recorded(record));
+    let other = |change: &dyn Fn(&mut super::Send)| {
+        let mut other = unsent.clone();
+        change(&mut other.send);
+        other.is_recorded(record)
+    };
+    assert!(!other(&|send| send.at = at(1001)));
+    assert!(!other(&|send| send.target = "another".to_owned()));
 }
 
 #[test]
@@ -3957,6 +3977,14 @@ fn what_waits_is_asked_for_only_where_a_list_does_not_tell() {
     assert_eq!(unasked(&|_| {}, seen), None);
     assert_eq!(unasked(&|_| {}, None), LOOK);
     assert_eq!(unasked(&|contact| contact.status = ContactStatus::Active, seen), LOOK);
+    // A look right after the message told nothing: there is another one when it can tell (A23, A30).
+    let mut early = seen_at(sent_times(1), 1002, &[]);
+    let record = early.recorded.verification.email.as_mut().expect("it is recorded");
+    record.evidence = Some(Evidence::SendAnswered);
+    assert_eq!(mailbox_is(&early), (None, Reason::VerificationSent, 1));
+    assert_eq!(planned(&early).recheck_at, Some(at(1060)));
+    assert_eq!(mailbox_is(&Situation { now: at(1059), ..early.clone() }).0, None);
+    assert_eq!(mailbox_is(&Situation { now: at(1060), ..early }).0, LOOK);
 }
 
 #[test]
@@ -3996,6 +4024,14 @@ fn nobody_is_asked_where_that_is_forbidden_or_nothing_shows_the_value() {
     assert_eq!(plan.verdict.email_verified.reason, Reason::VerificationPending);
     assert!(plan.verdict.email_verified.message.contains("grant resourcemanager:SendEmail"));
     assert_eq!((plan.step, plan.verdict.synced.reason), (None, Reason::InSync));
+    // The value could not be written: whoever it belongs to is not written to.
+    let elsewhere = |entry: &mut Entry| {
+        Arc::make_mut(&mut entry.contact).email = Some(email("other@example.org"));
+        entry.pending = Some(waits([]));
+    };
+    let setback = failed(Action::UpdateMessageContact, FailureClass::InvalidInput, "Invalid");
+    let unwritten = Situation { setback: Some(setback), ..with_entry(waiting(|_| {}), elsewhere) };
+    assert_eq!(mailbox_is(&unwritten).0, None);
 }
 
 #[test]

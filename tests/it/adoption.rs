@@ -11,7 +11,7 @@ use crate::same_name::a_second_later;
 use crate::stand::{
     Stand, apply, assert_stalled, becomes, cluster, condition_of, message_of, request,
 };
-use crate::verification::{Walk, defaults};
+use crate::walk::{Walk, defaults};
 
 /// The fields of a contact as [`Stand::manifest`] writes them for that object, confirmed.
 fn alike(object: &str, name: &str) -> NewContact {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::many::{self, bring_in, counted, name, roomy};
 use crate::privacy;
 use crate::stand::{self, PATIENCE, Stand, condition_of};
-use crate::verification::Walk;
+use crate::walk::Walk;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
