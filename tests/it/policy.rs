@@ -115,6 +115,8 @@ async fn a_violator_older_than_its_policy_is_told_left_as_it_is_and_can_be_delet
     stand.ask_directory().await;
     stand.ask("older").await;
     assert_eq!(stand.in_cloud(&id).title, "CEO");
+    let events = stand.told().await.events;
+    assert_eq!(events.matches("\"PolicyViolation\"").count(), 1, "{events}");
 
     // Who is told and only warned is put right.
     stand.apply_policy("phones", phones("Warn")).await;
