@@ -395,11 +395,8 @@ impl World {
         let mut unread = desired.is_none();
         let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
-        let management = match &directory_spec {
-            Some(Ok(spec)) => spec.management,
-            // Nothing is done in it either way.
-            Some(Err(_)) | None => Management::Full,
-        };
+        // Without a spec that can be followed nothing is done in it either way.
+        let management = admitting.map_or(Management::Full, |spec| spec.management);
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
