@@ -169,8 +169,11 @@ fn each_reason_that_stalls_has_a_way_out() {
 
 #[test]
 fn the_manifests_that_people_copy_are_valid() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let manifests = blocks(&readme, "yaml").join("---\n");
+    let pages = ["README.md", "docs/policies.md"].map(|page| {
+        let page = fs::read_to_string(root().join(page)).unwrap();
+        blocks(&page, "yaml").join("---\n")
+    });
+    let manifests = pages.join("---\n");
     let paths = ["-".into(), root().join("examples")];
     let mut told = Vec::new();
     let summary = validate::run(&paths, &mut manifests.as_bytes(), &mut told).unwrap();
