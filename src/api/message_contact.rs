@@ -302,11 +302,13 @@ pub(super) const MEMBERS_ADVICE: &str = "write ids as the cloud spells them: a d
 /// What to write instead of a list with repetitions.
 pub(super) const MEMBERS_TWICE: &str = "write each id once";
 
-fn titles() -> Vec<&'static str> {
+/// The words of `title`.
+pub(super) fn titles() -> Vec<&'static str> {
     Title::ALL.iter().map(|title| title.as_str()).collect()
 }
 
-fn message_types() -> Value {
+/// The schema of one of `messageTypes`.
+pub(super) fn message_types() -> Value {
     let words: Vec<_> = MessageType::ALL.iter().map(|word| word.as_str()).collect();
     schema::words(&words)
 }

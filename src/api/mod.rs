@@ -6,6 +6,10 @@ pub mod message_contact;
 
 pub mod resource_directory;
 
+pub mod contact_policy;
+
+pub mod admission;
+
 pub mod parse;
 
 pub mod values;
@@ -16,6 +20,7 @@ pub mod status;
 
 mod schema;
 
+pub use contact_policy::{ContactPolicy, ContactPolicySpec, ContactPolicyStatus};
 pub use message_contact::{MessageContact, MessageContactSpec, MessageContactStatus, Private};
 pub use resource_directory::{ResourceDirectory, ResourceDirectorySpec, ResourceDirectoryStatus};
 
@@ -43,7 +48,7 @@ pub const FIELD_MANAGER: &str = "message-contact-operator";
 /// The definitions of all kinds, as the cluster gets them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![MessageContact::crd(), ResourceDirectory::crd()]
+    vec![MessageContact::crd(), ResourceDirectory::crd(), ContactPolicy::crd()]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::schema::OBJECT_NAME_CHARS_MAX;
 
 /// Longest label value, and longest name in a key, in characters.
-const LABEL_CHARS_MAX: usize = 63;
+pub(super) const LABEL_CHARS_MAX: usize = 63;
 
 /// Whether an object may have that name.
 #[must_use]

@@ -6,19 +6,24 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
+use super::contact_policy::{
+    self, COVERAGE_MAX, ContactPolicySpec, DIRECTORIES_MAX, DOMAINS_MAX, EmailDomains, MIN_MAX,
+    MessageTypeRules, NO_MINIMUM, NOTHING_DEMANDED, PolicyMatch, REQUIRED_NOT_ALLOWED,
+    RULE_NAME_ADVICE, RULE_NAME_TWICE, UNMANAGED_MAX,
+};
 use super::message_contact::{
     ADOPTION_POLICIES, ChannelStatus, DELETION_POLICIES, DriftStatus, EMAIL_MISSING, EMAIL_TWICE,
     MAX_SENDS, MEMBERS_ADVICE, MEMBERS_MAX, MEMBERS_TWICE, MessageContactSpec,
     MessageContactStatus, PHONE_TWICE, Private, READY_WHENS, RECONCILE_POLICIES, SECRET_KEY_ADVICE,
     SENDS, SecretKeyRef, ValueFrom, Verification, VerificationStatus,
 };
-use super::names::{is_label_value, is_object_name, is_qualified_name};
+use super::names::{LABEL_CHARS_MAX, is_label_value, is_object_name, is_qualified_name};
 use super::resource_directory::{
-    AssumeRole, Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE, ENDPOINT_CHARS_MAX,
-    EXTERNAL_ID_ADVICE, LABEL_KEY_ADVICE, LABEL_VALUE_ADVICE, MANAGEMENTS, NamespaceSelector,
-    OPERATORS, ROLE_ARN_ADVICE, ResourceDirectorySpec, SECRET_MISSING, SECRET_UNUSED,
-    SELECTOR_WORDS_MAX, SESSION_NAME_ADVICE, SITE_TWICE, SITES, SOURCES, VALUES_MISSING,
-    VALUES_UNUSED, VerificationSends,
+    ALLOWED_MEMBERS_MAX, AssumeRole, Credentials, DIRECTORY_ID_ADVICE, ENDPOINT_ADVICE,
+    ENDPOINT_CHARS_MAX, EXTERNAL_ID_ADVICE, LABEL_KEY_ADVICE, LABEL_VALUE_ADVICE, MANAGEMENTS,
+    NamespaceSelector, OPERATORS, ROLE_ARN_ADVICE, ResourceDirectorySpec, SECRET_MISSING,
+    SECRET_UNUSED, SELECTOR_WORDS_MAX, SESSION_NAME_ADVICE, SITE_TWICE, SITES, SOURCES,
+    VALUES_MISSING, VALUES_UNUSED, VerificationSends,
 };
 use super::schema::{
     DURATION_ADVICE, ECHO_BYTES_MAX, ID_CHARS_MAX, OBJECT_NAME_ADVICE, OBJECT_NAME_CHARS_MAX,
@@ -36,6 +41,9 @@ use crate::domain::directory::{
     LabelOperator, LabelSelector, Management, NamespaceRule,
 };
 use crate::domain::ledger::{Ledger, TargetSends};
+use crate::domain::policy::{
+    Candidate, ContactRules, CoverageRule, DomainPattern, Enforcement, PhoneRule, Policy, Scope,
+};
 use crate::domain::verdict::Reason;
 use crate::domain::verification::{
     self, ChannelRecord, ChannelState, Evidence, VerificationPolicy,
@@ -113,7 +121,7 @@ pub fn contact(
     Ok(DesiredContact {
         name: ContactName::parse(spec.name.reveal()).map_err(at("name"))?,
         title: title(&spec.title)?,
-        message_types: message_types(&spec.message_types)?,
+        message_types: message_types("messageTypes", &spec.message_types)?,
         members: members(spec.members.as_deref())?,
         mode: mode(spec)?,
         adoption: adoption("adoptionPolicy", spec.adoption_policy.as_deref())?,
@@ -125,6 +133,30 @@ pub fn contact(
         // Last: who waits for a Secret has nothing else to put right.
         email: email?,
         phone: phone?,
+    })
+}
+
+/// What policies judge of a contact. A mailbox in a Secret counts as far as `values` knows it;
+/// whatever else is not acceptable about the spec is not looked at.
+///
+/// # Errors
+/// The first field that policies look at and that is not acceptable.
+pub fn candidate(spec: &MessageContactSpec, values: &Values) -> Result<Candidate, Problem> {
+    let email = match email(spec, &values.email) {
+        Ok(email) => Some(email),
+        Err(ContactProblem::Invalid(problem)) if spec.email_address_from.is_none() => {
+            return Err(problem);
+        }
+        Err(_) => None,
+    };
+    Ok(Candidate {
+        email,
+        // A number in a Secret is one, whatever it is.
+        has_phone: spec.phone_number.is_some() || spec.phone_number_from.is_some(),
+        title: title(&spec.title)?,
+        message_types: message_types("messageTypes", &spec.message_types)?,
+        members: members(spec.members.as_deref())?,
+        mode: mode(spec)?,
     })
 }
 
@@ -345,6 +377,158 @@ pub fn directory(
     })
 }
 
+/// What the spec of a policy of that name asks for.
+///
+/// # Errors
+/// The first field that is not acceptable.
+pub fn policy(name: &str, spec: &ContactPolicySpec) -> Result<Policy, Problem> {
+    let ContactPolicySpec { enforcement, matches, contact, coverage, unmanaged_contacts } = spec;
+    if contact.is_none() && coverage.is_none() && unmanaged_contacts.is_none() {
+        return Err(Problem::at("contact", NOTHING_DEMANDED));
+    }
+    let words = Enforcement::ALL.map(Enforcement::as_str);
+    let enforcement = one_of("enforcement", enforcement.as_deref(), &words)?;
+    let coverage = coverage.as_deref().unwrap_or_default();
+    if coverage.len() > COVERAGE_MAX {
+        return Err(Problem::at("coverage", "write at most 32 rules"));
+    }
+    let names: BTreeSet<_> = coverage.iter().map(|rule| &rule.name).collect();
+    if names.len() < coverage.len() {
+        return Err(Problem::at("coverage", RULE_NAME_TWICE));
+    }
+    Ok(Policy {
+        name: name.to_owned(),
+        enforcement: enforcement.and_then(Enforcement::from_word).unwrap_or(Enforcement::Audit),
+        scope: matches.as_ref().map(scope).transpose()?.unwrap_or_default(),
+        contact: contact.as_ref().map(contact_rules).transpose()?.unwrap_or_default(),
+        coverage: coverage.iter().enumerate().map(coverage_rule).collect::<Result<_, _>>()?,
+        unmanaged_max: unmanaged_contacts
+            .as_ref()
+            .map(|unmanaged| {
+                let max = u32::try_from(unmanaged.max).ok().filter(|max| *max <= UNMANAGED_MAX);
+                let advice = "write a number from 0 to 10000";
+                max.ok_or_else(|| Problem::at("unmanagedContacts.max", advice))
+            })
+            .transpose()?,
+    })
+}
+
+fn scope(spec: &PolicyMatch) -> Result<Scope, Problem> {
+    let PolicyMatch { directories, namespace_selector } = spec;
+    let directories = directories.as_deref().unwrap_or_default();
+    if directories.len() > DIRECTORIES_MAX || !directories.iter().all(|name| is_object_name(name)) {
+        return Err(Problem::at("match.directories", OBJECT_NAME_ADVICE));
+    }
+    let namespaces = namespace_selector
+        .as_ref()
+        .map(|selecting| selector("match.namespaceSelector", selecting))
+        .transpose()?;
+    Ok(Scope {
+        directories: directories.iter().cloned().collect(),
+        namespaces: namespaces.unwrap_or_default(),
+    })
+}
+
+fn contact_rules(spec: &contact_policy::ContactRules) -> Result<ContactRules, Problem> {
+    let contact_policy::ContactRules {
+        email_domains,
+        phone_number,
+        titles,
+        message_types,
+        members,
+    } = spec;
+    let EmailDomains { allowed, denied } = email_domains.clone().unwrap_or_default();
+    let phone = one_of(
+        "contact.phoneNumber",
+        phone_number.as_deref(),
+        &PhoneRule::ALL.map(PhoneRule::as_str),
+    )?;
+    let titles = titles.as_ref().map(|titles| titles.allowed.as_slice()).unwrap_or_default();
+    let MessageTypeRules { allowed: types_allowed, required } =
+        message_types.clone().unwrap_or_default();
+    let message_types_allowed = types_of("contact.messageTypes.allowed", types_allowed)?;
+    let message_types_required = types_of("contact.messageTypes.required", required)?;
+    let is_allowed =
+        |word| message_types_allowed.is_empty() || message_types_allowed.contains(word);
+    if !message_types_required.iter().all(is_allowed) {
+        return Err(Problem::at("contact.messageTypes.required", REQUIRED_NOT_ALLOWED));
+    }
+    let members = members.as_ref().map(|members| members.allowed.as_slice()).unwrap_or_default();
+    if members.len() > ALLOWED_MEMBERS_MAX || !members.iter().all(|id| is_member_id(id)) {
+        return Err(Problem::at("contact.members.allowed", MEMBERS_ADVICE));
+    }
+    Ok(ContactRules {
+        domains_allowed: domains("contact.emailDomains.allowed", allowed)?,
+        domains_denied: domains("contact.emailDomains.denied", denied)?,
+        phone: phone.and_then(PhoneRule::from_word).unwrap_or_default(),
+        titles_allowed: titles
+            .iter()
+            .map(|word| title_at("contact.titles.allowed", word))
+            .collect::<Result<_, _>>()?,
+        message_types_allowed,
+        message_types_required,
+        members_allowed: members.iter().map(|id| MemberId::from(id.as_str())).collect(),
+    })
+}
+
+fn domains(field: &str, texts: Option<Vec<String>>) -> Result<Vec<DomainPattern>, Problem> {
+    let texts = texts.unwrap_or_default();
+    let parsed = texts.iter().map(|text| DomainPattern::parse(text)).collect::<Option<Vec<_>>>();
+    parsed
+        .filter(|patterns| patterns.len() <= DOMAINS_MAX)
+        .ok_or_else(|| Problem::at(field, DomainPattern::ADVICE))
+}
+
+fn types_of(field: &str, words: Option<Vec<String>>) -> Result<Vec<MessageType>, Problem> {
+    words.map_or(Ok(Vec::new()), |words| message_types(field, &words))
+}
+
+fn coverage_rule(
+    (index, spec): (usize, &contact_policy::CoverageRule),
+) -> Result<CoverageRule, Problem> {
+    let contact_policy::CoverageRule {
+        name,
+        message_types: types,
+        titles,
+        members,
+        min_contacts,
+        min_verified,
+        distinct_mailboxes,
+    } = spec;
+    let field = |part: &str| format!("coverage[{index}].{part}");
+    let is_name = is_object_name(name) && !name.contains('.') && name.len() <= LABEL_CHARS_MAX;
+    if !is_name {
+        return Err(Problem::at(&field("name"), RULE_NAME_ADVICE));
+    }
+    if min_contacts.is_none() && min_verified.is_none() {
+        return Err(Problem::at(&field("minContacts"), NO_MINIMUM));
+    }
+    let least = |part: &str, given: &Option<i64>| match given {
+        None => Ok(0),
+        Some(given) => u32::try_from(*given)
+            .ok()
+            .filter(|given| (1..=MIN_MAX).contains(given))
+            .ok_or_else(|| Problem::at(&field(part), "write a number from 1 to 1000")),
+    };
+    let titles = titles.as_deref().unwrap_or_default().iter();
+    let members = members.as_deref().unwrap_or_default();
+    if members.len() > MEMBERS_MAX || !members.iter().all(|id| is_member_id(id)) {
+        return Err(Problem::at(&field("members"), MEMBERS_ADVICE));
+    }
+    Ok(CoverageRule {
+        name: name.clone(),
+        message_types: match types {
+            Some(words) => message_types(&field("messageTypes"), words)?,
+            None => MessageType::ALL.iter().copied().collect(),
+        },
+        titles: titles.map(|word| title_at(&field("titles"), word)).collect::<Result<_, _>>()?,
+        members: members.iter().map(|id| MemberId::from(id.as_str())).collect(),
+        min_contacts: least("minContacts", min_contacts)?,
+        min_verified: least("minVerified", min_verified)?,
+        distinct_mailboxes: distinct_mailboxes.unwrap_or(false),
+    })
+}
+
 fn at(field: &'static str) -> impl Fn(Malformed) -> Problem {
     move |malformed| Problem::at(field, malformed)
 }
@@ -373,12 +557,7 @@ fn allowed_members(ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>,
 
 fn member_ids(field: &str, ids: Option<&[String]>) -> Result<Option<BTreeSet<MemberId>>, Problem> {
     let Some(ids) = ids else { return Ok(None) };
-    let is_id = |id: &String| {
-        id.len() <= ID_CHARS_MAX
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-    };
-    if !ids.iter().all(is_id) {
+    if !ids.iter().all(|id| is_member_id(id)) {
         return Err(Problem::at(field, MEMBERS_ADVICE));
     }
     let members: BTreeSet<_> = ids.iter().map(|id| MemberId::from(id.as_str())).collect();
@@ -386,6 +565,12 @@ fn member_ids(field: &str, ids: Option<&[String]>) -> Result<Option<BTreeSet<Mem
         return Err(Problem::at(field, MEMBERS_TWICE));
     }
     Ok(Some(members))
+}
+
+fn is_member_id(id: &str) -> bool {
+    id.len() <= ID_CHARS_MAX
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn adoption(field: &str, word: Option<&str>) -> Result<Adoption, Problem> {
@@ -424,22 +609,28 @@ fn verification(spec: Option<&Verification>) -> Result<VerificationPolicy, Probl
 }
 
 fn title(word: &str) -> Result<Title, Problem> {
+    title_at("title", word)
+}
+
+fn title_at(field: &str, word: &str) -> Result<Title, Problem> {
     Title::from_word(word).ok_or_else(|| {
         let words: Vec<_> = Title::ALL.iter().map(|title| title.as_str()).collect();
-        Problem::not_one_of("title", &words)
+        Problem::not_one_of(field, &words)
     })
 }
 
-fn message_types(words: &[String]) -> Result<BTreeSet<MessageType>, Problem> {
-    let parsed = words.iter().map(|word| MessageType::from_word(word)).collect::<Option<_>>();
-    let types: BTreeSet<MessageType> = parsed.ok_or_else(|| {
-        let words: Vec<_> = MessageType::ALL.iter().map(|word| word.as_str()).collect();
-        Problem::at("messageTypes", format_args!("write only {}", words.join(", ")))
-    })?;
-    if types.is_empty() {
-        return Err(Problem::at("messageTypes", "write at least one type"));
+fn message_types<Types>(field: &str, words: &[String]) -> Result<Types, Problem>
+where
+    Types: FromIterator<MessageType>,
+{
+    if words.is_empty() {
+        return Err(Problem::at(field, "write at least one type"));
     }
-    Ok(types)
+    let parsed = words.iter().map(|word| MessageType::from_word(word)).collect::<Option<_>>();
+    parsed.ok_or_else(|| {
+        let words: Vec<_> = MessageType::ALL.iter().map(|word| word.as_str()).collect();
+        Problem::at(field, format_args!("write only {}", words.join(", ")))
+    })
 }
 
 fn email(
@@ -620,11 +811,17 @@ fn assumed_role(spec: &AssumeRole) -> Result<AssumedRole, Problem> {
 }
 
 fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem> {
-    let Some(NamespaceSelector { match_labels, match_expressions }) = spec else {
-        return Ok(NamespaceRule::OwnOnly);
-    };
+    match spec {
+        None => Ok(NamespaceRule::OwnOnly),
+        Some(spec) => Ok(NamespaceRule::Selector(selector("namespaces", spec)?)),
+    }
+}
+
+/// The selector in that field.
+fn selector(field: &str, spec: &NamespaceSelector) -> Result<LabelSelector, Problem> {
+    let NamespaceSelector { match_labels, match_expressions } = spec;
     let labels = match_labels.clone().unwrap_or_default();
-    let at_labels = |message: &str| Problem::at("namespaces.matchLabels", message);
+    let at_labels = |message: &str| Problem::at(&format!("{field}.matchLabels"), message);
     if !labels.keys().all(|key| is_qualified_name(key)) {
         return Err(at_labels(LABEL_KEY_ADVICE));
     }
@@ -633,12 +830,12 @@ fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem
     }
     let given = match_expressions.as_deref().unwrap_or_default();
     if labels.len().max(given.len()) > SELECTOR_WORDS_MAX {
-        return Err(Problem::at("namespaces", "write at most 64 labels and expressions"));
+        return Err(Problem::at(field, "write at most 64 labels and expressions"));
     }
     let mut expressions = Vec::new();
     for (index, expression) in given.iter().enumerate() {
-        let at = |field: &str, message: &str| {
-            let path = format!("namespaces.matchExpressions[{index}].{field}");
+        let at = |part: &str, message: &str| {
+            let path = format!("{field}.matchExpressions[{index}].{part}");
             Err(Problem::at(&path, message))
         };
         if !is_qualified_name(&expression.key) {
@@ -659,8 +856,7 @@ fn namespaces(spec: Option<&NamespaceSelector>) -> Result<NamespaceRule, Problem
         };
         expressions.push(LabelExpression { key: expression.key.clone(), operator });
     }
-    let selector = LabelSelector { match_labels: labels, match_expressions: expressions };
-    Ok(NamespaceRule::Selector(selector))
+    Ok(LabelSelector { match_labels: labels, match_expressions: expressions })
 }
 
 /// A duration as the schema has it: hours, minutes, seconds, in this order.

@@ -180,8 +180,8 @@ pub(super) const SOURCES: [&str; 4] = ["Environment", "RRSA", "InstanceRole", "S
 pub(super) const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
 /// Most characters of an endpoint: a host name of 253 and what stands around it.
 pub(super) const ENDPOINT_CHARS_MAX: usize = 270;
-/// Most ids of `allowedMembers`.
-const ALLOWED_MEMBERS_MAX: usize = 500;
+/// Most ids of `allowedMembers`, and of what a policy allows.
+pub(super) const ALLOWED_MEMBERS_MAX: usize = 500;
 /// Most labels, expressions, and values of an expression, of a selector.
 pub(super) const SELECTOR_WORDS_MAX: usize = 64;
 /// Most characters of the key of a label: a prefix of 253, a slash, a name of 63.

@@ -1,4 +1,4 @@
-//! What the two kinds' schemas have in common: rules, conditions, and the shape around them.
+//! What the kinds' schemas have in common: rules, conditions, and the shape around them.
 
 use kube::core::{Reason as FieldReason, Rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -40,6 +40,12 @@ pub(super) fn rule(rule: impl Into<String>, message: &str, reason: FieldReason, 
 /// A rule that an optional text, when it is there, matches a pattern.
 pub(super) fn shape(field: &str, pattern: &str, advice: &str) -> Rule {
     let test = format!("!has(self.{field}) || self.{field}.matches(r\"{pattern}\")");
+    rule(test, advice, FieldReason::FieldValueInvalid, &format!(".{field}"))
+}
+
+/// A rule that every text of an optional list matches a pattern.
+pub(super) fn each(field: &str, pattern: &str, advice: &str) -> Rule {
+    let test = format!("!has(self.{field}) || self.{field}.all(t, t.matches(r\"{pattern}\"))");
     rule(test, advice, FieldReason::FieldValueInvalid, &format!(".{field}"))
 }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
+use super::contact_policy::ContactPolicySpec;
 use super::message_contact::{MessageContactSpec, MessageContactStatus};
 use super::parse::{self, ContactProblem, DirectoryProblem};
 use super::resource_directory::{ContactCounts, ResourceDirectorySpec, ResourceDirectoryStatus};
@@ -18,6 +19,9 @@ use crate::domain::contact::{
     Removal, Revert, Title,
 };
 use crate::domain::directory::{CredentialSource, LabelSelector, Management, NamespaceRule};
+use crate::domain::policy::{
+    ContactRules, DomainPattern, Enforcement, PhoneRule, Policy, RuleName, Scope,
+};
 use crate::domain::verdict::{Finding, Reason, Verdict};
 use crate::domain::verification::{
     ChannelRecord, ChannelState, Evidence, Outlook, Verification, whole_second,
@@ -92,13 +96,15 @@ fn a_list_or_object_in_spec_is_not_empty_unless_empty_means_something() {
             "object" => "minProperties",
             _ => return None,
         };
-        let excepted = empty_means_something.contains(&path) || path.ends_with(".namespaces");
+        let selects = path.ends_with(".namespaces") || path.ends_with(".namespaceSelector");
+        let excepted = empty_means_something.contains(&path) || selects;
         (in_spec && !excepted && schema[needed].is_null()).then(|| needed.to_owned())
     });
     check_schemas(|path, schema| {
         let atomic = schema["x-kubernetes-list-type"] == "atomic"
             || schema["x-kubernetes-map-type"] == "atomic";
-        let expected = path.ends_with(".members") || path.ends_with(".spec.namespaces");
+        let selects = path.ends_with(".namespaces") || path.ends_with(".namespaceSelector");
+        let expected = path == "MessageContact.spec.members" || selects;
         (expected && !atomic).then(|| "not atomic".to_owned())
     });
 }
@@ -884,4 +890,157 @@ fn the_status_of_a_directory_tells_who_answers_and_what_nobody_manages() {
     let second = status::directory(&first, &nothing, at(120));
     assert_eq!(shown(&second.conditions), "Ready=False/Unreachable Reconciling=True/Unreachable");
     assert_eq!((second.contacts, &second.unmanaged), (first.contacts, &first.unmanaged));
+}
+
+// --- Policies ---------------------------------------------------------------------------------
+
+fn parsed_policy(spec: Value) -> Result<Policy, String> {
+    let spec: ContactPolicySpec = serde_json::from_value(spec).unwrap();
+    parse::policy("ours", &spec).map_err(|problem| problem.field_path)
+}
+
+#[test]
+fn a_policy_is_parsed_with_what_absence_means() {
+    let policy = parsed_policy(json!({ "unmanagedContacts": { "max": 0 } })).unwrap();
+    let nothing_else = Policy {
+        name: "ours".into(),
+        enforcement: Enforcement::Audit,
+        scope: Scope::default(),
+        contact: ContactRules::default(),
+        coverage: Vec::new(),
+        unmanaged_max: Some(0),
+    };
+    assert_eq!(policy, nothing_else);
+
+    let policy = parsed_policy(json!({
+        "enforcement": "Deny",
+        "match": { "directories": ["main"], "namespaceSelector": { "matchLabels": { "a": "b" } } },
+        "contact": {
+            "emailDomains": { "allowed": ["b.cn", "a.cn"], "denied": ["*.c.cn"] },
+            "phoneNumber": "Forbidden",
+            "titles": { "allowed": ["Other", "CEO"] },
+            "messageTypes": { "allowed": ["FaultMessage", "SecurityMessage"],
+                "required": ["FaultMessage"] },
+            "members": { "allowed": ["fd-b", "fd-a"] },
+        },
+        "coverage": [{ "name": "all", "minVerified": 2 },
+            { "name": "desk", "messageTypes": ["FaultMessage"], "titles": ["CEO"],
+                "members": ["fd-a"], "minContacts": 1, "distinctMailboxes": true }],
+    }));
+    let Policy { enforcement, scope, contact, coverage, unmanaged_max, name: _ } = policy.unwrap();
+    assert_eq!((enforcement, unmanaged_max), (Enforcement::Deny, None));
+    assert_eq!(scope.directories, BTreeSet::from(["main".to_owned()]));
+    assert_eq!(scope.namespaces.match_labels.len(), 1);
+    // Lists keep their order: people read it in texts.
+    let domains = |patterns: &[&str]| -> Vec<_> {
+        patterns.iter().map(|pattern| DomainPattern::parse(pattern).unwrap()).collect()
+    };
+    let expected = ContactRules {
+        domains_allowed: domains(&["b.cn", "a.cn"]),
+        domains_denied: domains(&["*.c.cn"]),
+        phone: PhoneRule::Forbidden,
+        titles_allowed: vec![Title::Other, Title::CEO],
+        message_types_allowed: vec![MessageType::FaultMessage, MessageType::SecurityMessage],
+        message_types_required: vec![MessageType::FaultMessage],
+        members_allowed: vec![MemberId::from("fd-b"), MemberId::from("fd-a")],
+    };
+    assert_eq!(contact, expected);
+    let [all, desk] = coverage.as_slice() else { panic!("{coverage:?}") };
+    assert_eq!((all.message_types.len(), all.min_contacts, all.min_verified), (6, 0, 2));
+    assert_eq!((desk.message_types.len(), desk.min_contacts, desk.min_verified), (1, 1, 0));
+    assert!(desk.distinct_mailboxes && !all.distinct_mailboxes);
+    assert_eq!((desk.titles.len(), desk.members.len()), (1, 1));
+}
+
+#[test]
+fn a_policy_that_the_schema_would_refuse_is_refused_by_the_parser_too() {
+    let contact = |field: &str, value: Value| json!({ "contact": { field: value } });
+    let covering = |rule: Value| json!({ "coverage": [rule] });
+    for (spec, field) in [
+        (json!({}), "spec.contact"),
+        (json!({ "enforcement": "Block", "contact": {} }), "spec.enforcement"),
+        (json!({ "match": { "directories": ["A"] }, "contact": {} }), "spec.match.directories"),
+        (
+            json!({ "contact": {},
+                "match": { "namespaceSelector": { "matchLabels": { "-a": "b" } } } }),
+            "spec.match.namespaceSelector.matchLabels",
+        ),
+        (
+            contact("emailDomains", json!({ "allowed": ["com"] })),
+            "spec.contact.emailDomains.allowed",
+        ),
+        (contact("emailDomains", json!({ "denied": ["*"] })), "spec.contact.emailDomains.denied"),
+        (contact("phoneNumber", json!("Maybe")), "spec.contact.phoneNumber"),
+        (contact("titles", json!({ "allowed": ["Boss"] })), "spec.contact.titles.allowed"),
+        (
+            contact("messageTypes", json!({ "allowed": ["Faults"] })),
+            "spec.contact.messageTypes.allowed",
+        ),
+        (
+            contact("messageTypes", json!({ "required": ["Faults"] })),
+            "spec.contact.messageTypes.required",
+        ),
+        (
+            contact(
+                "messageTypes",
+                json!({ "allowed": ["FaultMessage"], "required": ["SecurityMessage"] }),
+            ),
+            "spec.contact.messageTypes.required",
+        ),
+        (contact("members", json!({ "allowed": ["a b"] })), "spec.contact.members.allowed"),
+        (covering(json!({ "name": "A", "minContacts": 1 })), "spec.coverage[0].name"),
+        (covering(json!({ "name": "a" })), "spec.coverage[0].minContacts"),
+        (covering(json!({ "name": "a", "minContacts": 0 })), "spec.coverage[0].minContacts"),
+        (covering(json!({ "name": "a", "minVerified": 1001 })), "spec.coverage[0].minVerified"),
+        (
+            json!({ "coverage": [{ "name": "a", "minVerified": 1 },
+                { "name": "a", "minVerified": 1 }] }),
+            "spec.coverage",
+        ),
+        (json!({ "unmanagedContacts": { "max": -1 } }), "spec.unmanagedContacts.max"),
+    ] {
+        assert_eq!(parsed_policy(spec.clone()), Err(field.to_owned()), "{spec}");
+    }
+}
+
+#[test]
+fn a_candidate_is_known_as_far_as_its_secrets_are() {
+    let from = json!({ "secretKeyRef": { "name": "desk", "key": "mail" } });
+    let spec = changed(json!({ "emailAddress": null, "emailAddressFrom": from.clone(),
+        "phoneNumberFrom": from }));
+    let unread = parse::candidate(&spec, &Values::default()).unwrap();
+    assert_eq!((unread.email, unread.has_phone), (None, true));
+    let mailbox = EmailAddress::observed("desk@example.com".into());
+    let values = Values { email: Kept::Known(mailbox.clone()), ..Values::default() };
+    let known = parse::candidate(&spec, &values).unwrap();
+    assert_eq!((known.email, known.has_phone), (Some(mailbox), true));
+
+    let plain = parse::candidate(&super::tests::spec(), &values).unwrap();
+    assert_eq!(plain.email, Some(EmailAddress::observed("mailbox@example.com".into())));
+    assert!(!plain.has_phone);
+    let malformed = changed(json!({ "emailAddress": "nobody" }));
+    let problem = parse::candidate(&malformed, &values).unwrap_err();
+    assert_eq!(problem.field_path, "spec.emailAddress");
+}
+
+#[test]
+fn the_rules_of_admission_name_every_rule_and_let_through_what_they_cannot_judge() {
+    let rules = super::admission::rules();
+    let names: Vec<_> =
+        rules.iter().map(|(policy, _)| policy.metadata.name.as_deref().unwrap()).collect();
+    let expected = ["audit", "warn", "deny"]
+        .map(|word| format!("{word}.contactpolicies.message-contacts.dev"));
+    assert_eq!(names, expected);
+    for (policy, binding) in &rules {
+        let name = &policy.metadata.name;
+        let text = serde_json::to_string(policy).unwrap();
+        for rule in RuleName::ALL {
+            assert!(text.contains(&format!("{rule}: {}", rule.advice())), "{name:?}: {rule}");
+        }
+        let (policy, binding) = (policy.spec.as_ref().unwrap(), binding.spec.as_ref().unwrap());
+        assert_eq!(policy.failure_policy.as_deref(), Some("Ignore"), "{name:?}");
+        assert_eq!(binding.policy_name, *name);
+        let not_found = &binding.param_ref.as_ref().unwrap().parameter_not_found_action;
+        assert_eq!(not_found.as_deref(), Some("Allow"), "{name:?}");
+    }
 }

@@ -29,7 +29,12 @@ enum Command {
     /// Run the controller against the cluster of KUBECONFIG or of the service account.
     Run(run::Options),
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`.
-    Crds,
+    Crds {
+        /// The rules by which the apiserver judges contacts by ContactPolicies, instead of the
+        /// definitions: three `ValidatingAdmissionPolicies` and their bindings.
+        #[arg(long)]
+        admission: bool,
+    },
     /// Check manifests without a cluster, as the apiserver would.
     ///
     /// Exit code 0: all are valid. 1: some are not, or could not be read.
@@ -50,7 +55,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(options) => run::run(options).map(|()| ExitCode::SUCCESS),
-        Command::Crds => print(|out| crds::print(out)).map(|()| ExitCode::SUCCESS),
+        Command::Crds { admission } => {
+            print(|out| crds::print(admission, out)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Validate { filename } => validate(&filename),
         Command::Completions { shell } => {
             let mut script = Vec::new();

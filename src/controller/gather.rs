@@ -1,6 +1,6 @@
 //! All reads: what one pass over an object is made from.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -14,12 +14,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
+use super::policies::Policies;
 use super::report::{Interrupted, within};
 use super::secrets::{Places, Secrets, Wish};
 use super::triggers::Waker;
 use crate::api::parse::ContactProblem;
 use crate::api::values::Values;
-use crate::api::{self, MessageContact, ResourceDirectory, parse};
+use crate::api::{self, ContactPolicy, MessageContact, ResourceDirectory, parse};
 use crate::clock::Clock;
 use crate::directory::{self, Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
@@ -29,6 +30,7 @@ use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
 use crate::plan::hash::HashKey;
+use crate::plan::policy::{self, Opinion, Place};
 use crate::plan::{
     self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
     Setbacks, Unsent, View,
@@ -61,6 +63,8 @@ pub struct World {
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
     pub(super) secrets: Secrets,
     pub(super) ledgers: Ledgers,
+    pub(super) policies: Policies,
+    pub(super) policy_objects: Store<ContactPolicy>,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
 }
@@ -408,21 +412,20 @@ impl World {
             .map(|object| parse::directory(&object.spec, &self.environment.allow_list));
         let memory = self.remembered(&uid);
 
-        let wanted = parse::contact(&object.spec, &self.secrets.values(&uid, &places));
+        let values = self.secrets.values(&uid, &places);
+        let said = self.opinions(&object, &values);
+        let wanted = parse::contact(&object.spec, &values);
         let wanted = wanted.map(|wanted| match &directory_spec {
             Some(Ok(directory)) => directory.capped(wanted),
             Some(Err(_)) | None => wanted,
         });
         let admitting = directory_spec.as_ref().and_then(|spec| spec.as_ref().ok());
-        let desired = self.desired(&object, wanted.as_ref(), &directory_name, admitting);
+        let desired = self.desired(&object, wanted.as_ref(), &directory_name, admitting, &said);
         let mut unread = desired.is_none();
         let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
-        let management = match &directory_spec {
-            Some(Ok(spec)) => spec.management,
-            // Nothing is done in it either way.
-            Some(Err(_)) | None => Management::Full,
-        };
+        // Without a spec that can be followed nothing is done in it either way.
+        let management = admitting.map_or(Management::Full, |spec| spec.management);
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
@@ -476,7 +479,7 @@ impl World {
             attempts: &memory.attempts,
             hash_key: &self.hash_key,
         };
-        let plan = plan::plan(&input, now);
+        let plan = policy::beside(plan::plan(&input, now), &said);
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
             Sight::Known(entry) => Some(entry.contact),
             Sight::Unlisted | Sight::Gone { .. } => None,
@@ -504,6 +507,7 @@ impl World {
         wanted: Result<&'a DesiredContact, &ContactProblem>,
         directory: &str,
         spec: Option<&DesiredDirectory>,
+        opinions: &[Opinion],
     ) -> Option<Desired<'a>> {
         if let Some(since) = &object.metadata.deletion_timestamp {
             let removal = parse::removal(&object.spec);
@@ -528,13 +532,36 @@ impl World {
         match wanted {
             Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
                 Some(ids) => blocked(member_not_allowed(directory, &ids)),
-                None => Some(Desired::Present(wanted)),
+                None => match policy::denial(opinions) {
+                    Some(finding) => blocked(finding),
+                    None => Some(Desired::Present(wanted)),
+                },
             },
             Err(problem) => {
                 let finding = Finding::unmet(Reason::SecretNotFound, problem?.to_string());
                 blocked(finding)
             }
         }
+    }
+
+    /// What the policies that match say of an object. Of one that is being deleted they say nothing,
+    /// nor of one whose spec is not acceptable.
+    fn opinions(&self, object: &MessageContact, values: &Values) -> Vec<Opinion> {
+        let policies = self.policies.all();
+        if policies.is_empty() || object.metadata.deletion_timestamp.is_some() {
+            return Vec::new();
+        }
+        let Ok(candidate) = parse::candidate(&object.spec, values) else { return Vec::new() };
+        let labels = self.namespace_labels(&object.namespace().unwrap_or_default());
+        let place =
+            Place { directory: parse::directory_name(&object.spec), namespace_labels: &labels };
+        policy::judge(policies.values().map(AsRef::as_ref), &candidate, place)
+    }
+
+    /// The labels of a namespace; none as long as it was not seen: nothing is done in it then.
+    pub(super) fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        let found = self.namespaces.get(&ObjectRef::new(namespace));
+        found.map(|found| found.labels().clone()).unwrap_or_default()
     }
 
     /// What the spec of the object's directory asks for, if the directory is there.
@@ -636,8 +663,12 @@ impl World {
     /// Whether an object could create a contact.
     fn may_act(&self, object: &MessageContact) -> bool {
         let Some(Ok(directory)) = self.directory_of(object) else { return false };
-        let valid = match parse::contact(&object.spec, &self.values(object, &uid_of(object))) {
-            Ok(wanted) => not_allowed(&directory, &wanted).is_none(),
+        let values = self.values(object, &uid_of(object));
+        let valid = match parse::contact(&object.spec, &values) {
+            Ok(wanted) => {
+                not_allowed(&directory, &wanted).is_none()
+                    && policy::denial(&self.opinions(object, &values)).is_none()
+            }
             // What is not known yet may well be there.
             Err(ContactProblem::Unread) => true,
             Err(ContactProblem::Invalid(_) | ContactProblem::SecretNotFound(_)) => false,

@@ -18,6 +18,8 @@ mod claims;
 
 mod ledgers;
 
+mod policies;
+
 mod triggers;
 
 mod shown;

@@ -410,7 +410,10 @@ impl Happening {
     /// What people are told of how the object stands now: what was confirmed, and where somebody may
     /// have to act. Nothing that was so before.
     pub(super) fn news(judgement: &Judgement) -> Vec<Self> {
-        let Verdict { synced, email_verified, phone_verified, bound, .. } = &judgement.plan.verdict;
+        let Verdict { synced, email_verified, phone_verified, bound, policy_compliant, .. } =
+            &judgement.plan.verdict;
+        // Under `Deny`, `Synced` tells already.
+        let is_told = synced.reason == Reason::PolicyViolation;
         let conditions =
             judgement.object.status.as_ref().map(|status| status.conditions.as_slice());
         let known = |type_: &str, finding: &Finding| {
@@ -423,6 +426,7 @@ impl Happening {
             ("EmailVerified", Some(email_verified)),
             ("PhoneVerified", phone_verified.as_ref()),
             ("Bound", bound.as_ref()),
+            ("PolicyCompliant", policy_compliant.as_ref().filter(|_| !is_told)),
         ]
         .into_iter()
         .filter_map(|(type_, finding)| finding.filter(|finding| !known(type_, finding)))

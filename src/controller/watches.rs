@@ -23,11 +23,12 @@ use tokio::task::JoinSet;
 use super::claims::Contact;
 use super::gather::{CLUSTER_WRITES_MAX, Environment, World, uid_of};
 use super::ledgers::Ledgers;
+use super::policies::Policies;
 use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
 use super::triggers::{Waker, requests};
-use super::{message_contact, report, resource_directory};
-use crate::api::{MessageContact, ResourceDirectory};
+use super::{message_contact, policies, report, resource_directory};
+use crate::api::{ContactPolicy, MessageContact, ResourceDirectory};
 use crate::clock::Clock;
 use crate::directory::{Changes, Registry};
 use crate::domain::contact::Uid;
@@ -39,7 +40,7 @@ use crate::plan::hash::HashKey;
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Whether directories, contacts and namespaces were listed once.
+    /// Whether directories, contacts, policies and namespaces were listed once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -63,6 +64,7 @@ pub async fn run(
     let (contacts, contact_writer) = store();
     let (directories, directory_writer) = store();
     let (namespaces, namespace_writer) = store();
+    let (policy_objects, policy_writer) = store();
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone());
@@ -85,6 +87,8 @@ pub async fn run(
         claims: RwLock::default(),
         memory: Mutex::default(),
         secrets: Secrets::default(),
+        policies: Policies::default(),
+        policy_objects,
         contact_waker,
         directory_waker,
     });
@@ -93,11 +97,13 @@ pub async fn run(
     let (indexed, contacts_indexed) = oneshot::channel();
     let writers = (contact_writer, directory_writer, namespace_writer);
     watch(&mut background, &world, writers, indexed, changes);
+    let policies_indexed = watch_policies(&mut background, &world, policy_writer);
 
     // Nothing is decided before everything that could forbid it was seen once.
     let listed = async {
         // The store is filled a moment before the index is.
         let _ = contacts_indexed.await;
+        let _ = policies_indexed.await;
         let _ = directories.wait_until_ready().await;
         let _ = namespaces.wait_until_ready().await;
     };
@@ -158,6 +164,23 @@ fn watch(
     background.spawn(async move { ringing.contact_waker.ring(&ringing.clock).await });
     let ringing = Arc::clone(world);
     background.spawn(async move { ringing.directory_waker.ring(&ringing.clock).await });
+}
+
+/// Starts what keeps the policies. What is returned is told once all that were listed are known.
+fn watch_policies(
+    background: &mut JoinSet<()>,
+    world: &Arc<World>,
+    policies: Writer<ContactPolicy>,
+) -> oneshot::Receiver<()> {
+    let (indexed, policies_indexed) = oneshot::channel();
+    let all = Api::<ContactPolicy>::all(world.client.clone());
+    let events = watcher(all, watcher::Config::default())
+        .backoff(Patience::default())
+        .modify(|object| object.metadata.managed_fields = None)
+        .reflect(policies);
+    let events = logged(events, "ContactPolicy");
+    background.spawn(policies::watch(Arc::clone(world), events, indexed));
+    policies_indexed
 }
 
 /// Drives the passes until `shutdown` ends, and those that have begun to their end.
@@ -441,6 +464,8 @@ mod tests {
             memory: Mutex::default(),
             secrets: Secrets::default(),
             ledgers: Ledgers::new(&HashKey::new([7; HashKey::BYTES])),
+            policies: Policies::default(),
+            policy_objects: store().0,
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
         };
@@ -500,5 +525,59 @@ mod tests {
         world.index(&key);
         assert!(!is_held(&world, "c-8") && !world.claims().knows(&uid));
         assert!(world.remembered(&uid).written.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_policy_concerns_whom_it_speaks_of_and_their_rivals_and_only_if_it_says_something_new()
+     {
+        let (world, mut writer) = world();
+        let objects = [
+            ("inside", "team-a", "main", "Baiqi"),
+            ("elsewhere", "team-a", "other", "Lianpo"),
+            ("rival", "team-b", "main", "BAIQI"),
+            ("near", "team-b", "main", "Baiqia"),
+        ];
+        for (name, namespace, directory, wants) in objects {
+            let mut object = contact(1, None);
+            object.metadata.name = Some(name.to_owned());
+            object.metadata.namespace = Some(namespace.to_owned());
+            object.metadata.uid = Some(format!("{name}-uid"));
+            object.spec.directory_ref.as_mut().expect("it has one").name = directory.to_owned();
+            object.spec.name = wants.into();
+            // No policy speaks of it, and it competes with one of which some do.
+            object.spec.reconcile_policy = (name == "rival").then(|| "ReportOnly".to_owned());
+            let key = ObjectRef::from_obj(&object);
+            writer.apply_watcher_event(&Event::Apply(object));
+            world.index(&key);
+        }
+        let policy = |spec: serde_json::Value| {
+            let spec = serde_json::from_value(spec).expect("it is a spec");
+            crate::api::parse::policy("phones", &spec).expect("it can be followed")
+        };
+        let phones = |directory: &str, enforcement: &str| {
+            policy(json!({ "enforcement": enforcement, "match": { "directories": [directory] },
+                "contact": { "phoneNumber": "Required" } }))
+        };
+        let check = |before, after, expected: &[&str]| {
+            let found = policies::concerned(&world, before, after);
+            let found: BTreeSet<_> = found.into_iter().map(|object| object.name).collect();
+            assert_eq!(found, expected.iter().map(ToString::to_string).collect());
+        };
+        let (main, other) = (phones("main", "Deny"), phones("other", "Deny"));
+        let warning = phones("main", "Warn");
+        let all_of_main = ["inside", "rival", "near"];
+        check(None, Some(&main), &all_of_main);
+        check(Some(&main), None, &all_of_main);
+        check(Some(&main), Some(&main), &[]);
+        check(None, Some(&other), &["elsewhere"]);
+        check(Some(&other), Some(&main), &["elsewhere", "inside", "near", "rival"]);
+        check(Some(&main), Some(&warning), &all_of_main);
+        let labelled = json!({ "matchLabels": { "tier": "one" } });
+        let nobody = policy(json!({ "match": { "namespaceSelector": labelled },
+            "contact": { "phoneNumber": "Required" } }));
+        check(None, Some(&nobody), &[]);
+        let mut covering = main.clone();
+        covering.unmanaged_max = Some(0);
+        check(Some(&main), Some(&covering), &[]);
     }
 }

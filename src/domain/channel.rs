@@ -53,6 +53,12 @@ impl EmailAddress {
         &self.0
     }
 
+    /// What stands behind the `@`, which [`fmt::Display`] shows as well.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
     /// Whether both name the same mailbox: letter case aside.
     ///
     /// Unverified (A25): whether the cloud keeps the case of an address. A difference in case

@@ -18,6 +18,8 @@ pub mod snapshot;
 
 pub mod directory;
 
+pub mod policy;
+
 pub mod verdict;
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub struct Verdict {
     pub phone_verified: Option<Finding>,
     /// The contact is bound to exactly the members of the spec; `None` without members.
     pub bound: Option<Finding>,
-    /// The policies that match are met; `None` when none matches.
+    /// The policies that match are met; `None` when none matches. Under `Deny` a violation is why
+    /// `synced` is not met; under the others `Ready` does not wait for it.
     pub policy_compliant: Option<Finding>,
     /// Whether `Ready` waits for the verifications.
     pub ready_waits_for_verification: bool,
@@ -170,8 +171,10 @@ reasons! {
     Ambiguous stalls => "Delete or rename one of the two in the cloud.";
     /// The status points to a contact of another directory; nothing is written.
     WrongDirectory stalls => "Point the ResourceDirectory back; or set `deletionPolicy: Retain`, delete the object and create it anew.";
-    /// A ContactPolicy with `enforcement: Deny` is violated.
-    PolicyViolation stalls => "Change the field that the message names.";
+    /// Every ContactPolicy that speaks of the contact is met.
+    Compliant => "Nothing.";
+    /// A ContactPolicy is violated; under `enforcement: Deny` nothing is created or updated for it.
+    PolicyViolation stalls => "Change the field that the message names, or have the policy changed.";
     /// The directory does not admit this namespace.
     NamespaceNotAllowed stalls => "Have the namespace labelled, or `spec.namespaces` of the ResourceDirectory changed.";
     /// The directory does not allow a member that the spec names.

@@ -21,6 +21,8 @@ mod delete;
 
 mod setback;
 
+pub mod policy;
+
 pub mod hash;
 
 pub mod render;

@@ -227,6 +227,75 @@ fn directories() -> Vec<(Value, &'static str)> {
     ]
 }
 
+fn policies() -> Vec<(Value, &'static str)> {
+    const DOMAIN: &str = "write domains such as example.com, or *.example.com for all";
+    const MEMBER: &str = "write ids as the cloud spells them";
+    let contact = |rules: Value| json!({ "contact": rules });
+    let domains =
+        |rule: &str, domains: Value| json!({ "contact": { "emailDomains": { rule: domains } } });
+    let types = |rules: Value| json!({ "contact": { "messageTypes": rules } });
+    let selecting = |selector: Value| json!({ "match": { "namespaceSelector": selector } });
+    let covering = |fields: Value| {
+        let mut rule = json!({ "name": "security", "minContacts": 1 });
+        merge(&mut rule, fields);
+        json!({ "coverage": [rule] })
+    };
+    vec![
+        (
+            json!({ "contact": null }),
+            "spec.contact: Required value: write contact, coverage or unmanagedContacts",
+        ),
+        (json!({ "enforcement": "Block" }), "supported values: \"Audit\", \"Warn\", \"Deny\""),
+        (json!({ "enforcement": true }), "spec.enforcement in body must be of type string"),
+        (json!({ "match": {} }), "spec.match in body should have at least 1 properties"),
+        (json!({ "match": { "directories": [] } }), "should have at least 1 items"),
+        (json!({ "match": { "directories": ["Main_Directory"] } }), OBJECT),
+        (json!({ "match": { "directories": vec!["main"; 65] } }), "must have at most 64 items"),
+        (selecting(json!({ "matchLabels": { "-tier": "one" } })), "write the key of a label"),
+        (selecting(json!({ "matchLabels": { "tier": "one!" } })), "write values of labels"),
+        (
+            selecting(json!({ "matchExpressions": [{ "key": "tier", "operator": "In" }] })),
+            "write values, at least one",
+        ),
+        (contact(json!({})), "spec.contact in body should have at least 1 properties"),
+        (contact(json!({ "emailDomains": {} })), "should have at least 1 properties"),
+        (domains("allowed", json!([])), "should have at least 1 items"),
+        (domains("allowed", json!(["com"])), DOMAIN),
+        (domains("allowed", json!(["*example.com"])), DOMAIN),
+        (domains("allowed", json!(["example.com."])), DOMAIN),
+        (domains("allowed", json!(["\u{4f8b}\u{5b50}.cn"])), "names outside ASCII as xn--"),
+        (domains("denied", json!(["canary@example.com"])), DOMAIN),
+        (domains("denied", json!(["*"])), DOMAIN),
+        (domains("denied", json!(["a.".repeat(130)])), "Too long: may not be more than 253"),
+        (domains("denied", json!(vec!["example.com"; 65])), "must have at most 64 items"),
+        (
+            contact(json!({ "phoneNumber": "Needed" })),
+            "supported values: \"Optional\", \"Required\", \"Forbidden\"",
+        ),
+        (contact(json!({ "titles": {} })), "spec.contact.titles.allowed: Required value"),
+        (contact(json!({ "titles": { "allowed": ["Boss"] } })), "supported values: \"Finance"),
+        (types(json!({ "allowed": ["Faults"] })), "supported values: \"ServiceMessage\""),
+        (
+            types(json!({ "allowed": ["FaultMessage"], "required": ["SecurityMessage"] })),
+            "write only message types in required that stand in allowed, or leave allowed out",
+        ),
+        (contact(json!({ "members": { "allowed": ["rd_a"] } })), MEMBER),
+        (covering(json!({ "name": "Security" })), "write up to 63 lower case letters, digits and"),
+        (covering(json!({ "name": null })), "spec.coverage[0].name: Required value"),
+        (covering(json!({ "minContacts": null })), "write minContacts or minVerified, or both"),
+        (covering(json!({ "minContacts": 0 })), "should be greater than or equal to 1"),
+        (covering(json!({ "minVerified": 1001 })), "should be less than or equal to 1000"),
+        (covering(json!({ "members": ["a b"] })), MEMBER),
+        (
+            json!({ "coverage": [{ "name": "a", "minContacts": 1 },
+                { "name": "a", "minVerified": 1 }] }),
+            "write each name once",
+        ),
+        (json!({ "unmanagedContacts": {} }), "spec.unmanagedContacts.max: Required value"),
+        (json!({ "unmanagedContacts": { "max": -1 } }), "should be greater than or equal to 0"),
+    ]
+}
+
 /// Why the apiserver refuses an object; `None` if it does not.
 async fn refusal(api: &Api<DynamicObject>, manifest: &Value) -> Option<String> {
     let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
@@ -272,6 +341,16 @@ async fn every_bad_field_of_a_directory_is_refused_with_what_to_write_instead() 
     let valid = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
         "kind": "ResourceDirectory", "metadata": { "name": stand.directory }, "spec": {} });
     check(&stand.directories(), &valid, directories()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_field_of_a_policy_is_refused_with_what_to_write_instead() {
+    let stand = Stand::unconnected(Options::default()).await;
+    // It speaks of nobody in this cluster: other stories go on beside it.
+    let valid = json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "ContactPolicy",
+        "metadata": { "name": stand.directory },
+        "spec": { "contact": { "phoneNumber": "Required" } } });
+    check(&stand.policies(), &valid, policies()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,7 @@ from the closed list below, and a `message` for people.
 | `EmailVerified` | MessageContact | the owner of the mailbox has confirmed it |
 | `PhoneVerified` | MessageContact | the owner of the phone has confirmed it; absent without a phone |
 | `Bound` | MessageContact | it is bound to exactly `members`; absent without `members` |
+| `PolicyCompliant` | MessageContact | every ContactPolicy that speaks of it is met; absent when none does. Under `enforcement: Deny` a violation is also why `Synced` is not `True`; under `Warn` and `Audit` `Ready` does not wait for it |
 | `Ready` | both | nothing is left to do: the first condition that is not met gives its reason. With `readyWhen: Synced` it does not wait for the two verifications |
 | `Throttled` | ResourceDirectory | the API asked to slow down; absent while it never did |
 | `Reconciling` | both | not ready, and the operator or a person it waits for is at work; present only while `True` |
@@ -294,8 +295,11 @@ fn each_reason_that_stalls_has_a_way_out() {
 
 #[test]
 fn the_manifests_that_people_copy_are_valid() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let manifests = blocks(&readme, "yaml").join("---\n");
+    let pages = ["README.md", "docs/policies.md"].map(|page| {
+        let page = fs::read_to_string(root().join(page)).unwrap();
+        blocks(&page, "yaml").join("---\n")
+    });
+    let manifests = pages.join("---\n");
     let paths = ["-".into(), root().join("examples")];
     let mut told = Vec::new();
     let summary = validate::run(&paths, &mut manifests.as_bytes(), &mut told).unwrap();

@@ -13,17 +13,17 @@ use serde_json::json;
 use crate::stand::{self, Stand};
 
 /// Assets made by `setup-envtest` have no kube-controller-manager.
-fn has_controller_manager() -> bool {
+pub fn has_controller_manager() -> bool {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS");
     assets.is_none_or(|assets| Path::new(&assets).join("kube-controller-manager").is_file())
 }
 
-async fn with_controller_manager() -> &'static Cluster {
+pub async fn with_controller_manager() -> &'static Cluster {
     let options = cluster::Options { controller_manager: true, ..cluster::Options::default() };
     Box::leak(Box::new(Cluster::start(options).await.unwrap()))
 }
 
-async fn delete_namespace(stand: &Stand) {
+pub async fn delete_namespace(stand: &Stand) {
     let namespaces: Api<Namespace> = Api::all(stand.client.clone());
     namespaces.delete(&stand.namespace, &DeleteParams::default()).await.unwrap();
     let kind = ApiResource::erase::<Namespace>(&());

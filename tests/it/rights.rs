@@ -14,10 +14,11 @@ pub fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
 }
 
 /// What is needed beside the two rights that the story is about.
-fn others() -> Vec<Value> {
+pub fn others() -> Vec<Value> {
     vec![
         rule("message-contacts.dev", "messagecontacts", &["list", "watch", "get", "patch"]),
         rule("message-contacts.dev", "resourcedirectories", &["get", "list", "watch"]),
+        rule("message-contacts.dev", "contactpolicies", &["list", "watch"]),
         rule("message-contacts.dev", "messagecontacts/status", &["patch"]),
         rule("message-contacts.dev", "resourcedirectories/status", &["patch"]),
         rule("", "namespaces", &["list", "watch"]),

@@ -11,10 +11,13 @@ use cluster::Cluster;
 use directory_simulator::{
     ACCESS_KEY_ID, ACCESS_KEY_SECRET, Contact, ContactState, NewContact, Options, Simulator, Tree,
 };
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
-use message_contact_operator::api::{self, MessageContact, ResourceDirectory};
+use message_contact_operator::api::{self, ContactPolicy, MessageContact, ResourceDirectory};
 use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
 use message_contact_operator::plan::hash::HashKey;
@@ -61,9 +64,10 @@ pub async fn another_cluster() -> Cluster {
     cluster
 }
 
-/// Puts our definitions and the operator's namespace into a cluster.
+/// Puts our definitions, the rules of admission and the operator's namespace into a cluster.
 pub async fn prepare(cluster: &Cluster) {
     cluster.apply_crds(&api::crds()).await.unwrap();
+    apply_admission(cluster).await;
     let namespaces: Api<DynamicObject> = Api::all_with(
         cluster.client(),
         &ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&()),
@@ -71,6 +75,18 @@ pub async fn prepare(cluster: &Cluster) {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace",
         "metadata": { "name": OPERATOR_NAMESPACE } });
     apply(&namespaces, &namespace).await.unwrap();
+}
+
+/// Applies the rules of admission as people do. The apiserver takes them up within some seconds.
+pub async fn apply_admission(cluster: &Cluster) {
+    let client = cluster.client();
+    let params = PatchParams::apply("a-person").force();
+    for (policy, binding) in api::admission::rules() {
+        let policies = Api::<ValidatingAdmissionPolicy>::all(client.clone());
+        policies.patch(&policy.name_any(), &params, &Patch::Apply(&policy)).await.unwrap();
+        let bindings = Api::<ValidatingAdmissionPolicyBinding>::all(client.clone());
+        bindings.patch(&binding.name_any(), &params, &Patch::Apply(&binding)).await.unwrap();
+    }
 }
 
 /// The operator that all stories share: in this process, on a thread of its own.
@@ -203,6 +219,25 @@ impl Stand {
 
     pub fn directories(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &ApiResource::erase::<ResourceDirectory>(&()))
+    }
+
+    pub fn policies(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<ContactPolicy>(&()))
+    }
+
+    /// Applies a policy of the story; unless `spec` says otherwise, it speaks of the contacts of the
+    /// story's directory.
+    pub async fn apply_policy(&self, name: &str, spec: Value) {
+        let mut whole = json!({ "match": { "directories": [self.directory] } });
+        merge(&mut whole, spec);
+        let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+            "kind": "ContactPolicy", "metadata": { "name": self.policy(name) }, "spec": whole });
+        apply(&self.policies(), &object).await.unwrap();
+    }
+
+    /// The name of a policy's object: policies belong to no namespace.
+    pub fn policy(&self, name: &str) -> String {
+        format!("{name}.{}", self.namespace)
     }
 
     /// Applies the story's directory; it admits every namespace.

@@ -96,10 +96,10 @@ struct Told {
 }
 
 async fn create_dry(client: &Client, namespace: &str, object: &Value) -> Told {
-    let plural = if object["kind"] == "MessageContact" {
-        format!("namespaces/{namespace}/messagecontacts")
-    } else {
-        "resourcedirectories".to_owned()
+    let plural = match object["kind"].as_str().unwrap() {
+        "MessageContact" => format!("namespaces/{namespace}/messagecontacts"),
+        "ContactPolicy" => "contactpolicies".to_owned(),
+        _ => "resourcedirectories".to_owned(),
     };
     let uri =
         format!("/apis/message-contacts.dev/v1alpha1/{plural}?dryRun=All&fieldValidation=Strict");
@@ -217,13 +217,16 @@ fn rule_texts() -> BTreeSet<String> {
 
 /// A valid object of one of the kinds, with some fields put over it, or taken out.
 fn object(dice: &mut Dice, namespace: &str) -> Value {
-    let contact = dice.percent(60);
+    let contact = dice.percent(55);
     let (mut object, fields) = if contact {
         let spec = json!({ "name": "值班Desk", "title": "CEO", "emailAddress": "desk@example.com",
             "messageTypes": ["SecurityMessage", "FaultMessage"] });
         (json!({ "kind": "MessageContact", "spec": spec }), CONTACT_FIELDS)
-    } else {
+    } else if dice.percent(50) {
         (json!({ "kind": "ResourceDirectory", "spec": {} }), DIRECTORY_FIELDS)
+    } else {
+        let spec = json!({ "unmanagedContacts": { "max": 0 } });
+        (json!({ "kind": "ContactPolicy", "spec": spec }), POLICY_FIELDS)
     };
     object["apiVersion"] = json!("message-contacts.dev/v1alpha1");
     object["metadata"] = json!({ "name": "generated" });
@@ -276,13 +279,31 @@ fn seldom(namespace: &str) -> Vec<Value> {
         json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "ResourceDirectory",
             "metadata": { "name": "generated" }, "spec": spec })
     };
+    let policies = [
+        json!({}),
+        json!({ "contact": { "titles": {} } }),
+        json!({ "match": { "directories": ["-a"] }, "contact": { "phoneNumber": "Required" } }),
+        json!({ "contact": { "emailDomains": { "allowed": ["com"], "denied": ["*."] } } }),
+        json!({ "contact": { "messageTypes":
+            { "allowed": ["FaultMessage"], "required": ["SecurityMessage"] } } }),
+        json!({ "contact": { "members": { "allowed": ["a b"] } } }),
+        json!({ "coverage": [{ "name": "a", "minContacts": 1 }, { "name": "a", "minContacts": 1 }] }),
+        json!({ "coverage": [{ "name": "A", "minContacts": 1 }] }),
+        json!({ "coverage": [{ "name": "a", "members": ["a b"], "minVerified": 1 }] }),
+        json!({ "coverage": [{ "name": "a" }] }),
+    ];
+    let policy = |spec: Value| {
+        json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "ContactPolicy",
+            "metadata": { "name": "generated" }, "spec": spec })
+    };
     let waits = ["5m", "5"].map(|wait| {
         json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact",
             "metadata": { "name": "generated", "namespace": namespace },
             "spec": { "name": "值班Desk", "title": "CEO", "emailAddress": "desk@example.com",
                 "messageTypes": ["FaultMessage"], "verification": { "resendAfter": wait } } })
     });
-    directories.map(directory).into_iter().chain(waits).collect()
+    let directories = directories.map(directory).into_iter();
+    directories.chain(policies.map(policy)).chain(waits).collect()
 }
 
 /// Good alone, bad together.
@@ -339,6 +360,18 @@ const DIRECTORY_FIELDS: &[&str] = &[
     "contacts",
 ];
 
+const POLICY_FIELDS: &[&str] = &[
+    "enforcement",
+    "match",
+    "contact",
+    "contact",
+    "contact",
+    "coverage",
+    "coverage",
+    "unmanagedContacts",
+    "rules",
+];
+
 /// A value that nearly belongs there: of the right shape, and good or just past a limit.
 fn fitting(field: &str, dice: &mut Dice) -> Option<Value> {
     let texts = |dice: &mut Dice, texts: &[&str]| Some(json!(dice.pick(texts)));
@@ -378,15 +411,49 @@ fn fitting(field: &str, dice: &mut Dice) -> Option<Value> {
         "send" => texts(dice, &["Automatic", "Never", "Manual"]),
         "management" => texts(dice, &["Full", "NoDelete", "ReportOnly", "Some"]),
         "site" => texts(dice, &["China", "International", "Europe"]),
-        "suspend" | "retainInMembers" => Some(json!(dice.percent(50))),
+        "suspend" | "retainInMembers" | "distinctMailboxes" => Some(json!(dice.percent(50))),
         "endpoint" => texts(dice, &ENDPOINTS),
         "directoryId" => texts(dice, &["rd-a1b2c3", "rd-", "r-a1b2c3", "rd-a_b", ""]),
         "credentials" => Some(credentials(dice)),
-        "namespaces" => Some(selector(dice)),
+        "namespaces" | "namespaceSelector" => Some(selector(dice)),
+        "enforcement" => texts(dice, &["Audit", "Warn", "Deny", "Block"]),
+        "match" => Some(some_of(dice, &["directories", "namespaceSelector"], 60)),
+        "directories" => Some(list(dice, 3, &["default", "a.b-c", "Default", "-a", ""])),
+        "contact" => Some(contact_rules(dice)),
+        "titles" => Some(list(dice, 3, &["CEO", "Other", "Boss"])),
+        "coverage" => {
+            let rules = (0..dice.roll(3)).map(|_| some_of(dice, &COVERAGE_FIELDS, 45));
+            Some(rules.collect())
+        }
+        "minContacts" | "minVerified" | "max" => Some(dice.pick(&[
+            json!(0),
+            json!(1),
+            json!(1000),
+            json!(1001),
+            json!(10_001),
+            json!(-1),
+        ])),
+        "unmanagedContacts" => Some(some_of(dice, &["max"], 85)),
         _ => None,
     }
 }
 
+const COVERAGE_FIELDS: [&str; 7] =
+    ["name", "name", "messageTypes", "members", "minContacts", "minVerified", "distinctMailboxes"];
+const DOMAINS: [&str; 12] = [
+    "example.com",
+    "*.example.com",
+    "*.cn",
+    "com",
+    "*",
+    "*.",
+    "a..b",
+    "A.B",
+    "例子.cn",
+    "a.b.",
+    "",
+    "a_b.cn",
+];
 const NAMES: [&str; 14] = [
     "王",
     "王小明",
@@ -559,6 +626,34 @@ fn selector(dice: &mut Dice) -> Value {
         };
         let requirements = (0..dice.roll(3)).map(|_| requirement(dice)).collect();
         chosen.insert("matchExpressions".to_owned(), requirements);
+    }
+    Value::Object(chosen)
+}
+
+/// What a policy may demand of contacts.
+fn contact_rules(dice: &mut Dice) -> Value {
+    let mut chosen = Map::new();
+    let lists: [(&str, &[&str], &[&str]); 4] = [
+        ("emailDomains", &["allowed", "denied"], &DOMAINS),
+        ("titles", &["allowed"], &["CEO", "Other", "Boss"]),
+        ("messageTypes", &["allowed", "required"], &MESSAGE_TYPES),
+        ("members", &["allowed"], &MEMBERS),
+    ];
+    for (field, words, from) in lists {
+        if dice.percent(40) {
+            let mut rules = Map::new();
+            for word in words {
+                if dice.percent(75) {
+                    rules.insert((*word).to_owned(), list(dice, 3, from));
+                }
+            }
+            let rules = if dice.percent(5) { anything(dice) } else { Value::Object(rules) };
+            chosen.insert(field.to_owned(), rules);
+        }
+    }
+    if dice.percent(40) {
+        let word = dice.pick(&["Optional", "Required", "Forbidden", "None"]);
+        chosen.insert("phoneNumber".to_owned(), json!(word));
     }
     Value::Object(chosen)
 }
@@ -758,6 +853,43 @@ async fn the_printed_definitions_are_what_the_apiserver_takes() {
     stand::cluster().await.apply_crds(&crds).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_rules_of_admission_are_what_the_apiserver_takes() {
+    let printed = said_of(&["crds", "--admission"], "");
+    let client = stand::cluster().await.client();
+    let documents: Vec<_> = printed.split("---\n").skip(1).collect();
+    let rules = api::admission::rules();
+    let objects = rules.iter().flat_map(|(policy, binding)| {
+        [serde_json::to_value(policy).unwrap(), serde_json::to_value(binding).unwrap()]
+    });
+    let objects: Vec<Value> = objects.collect();
+    assert_eq!(documents.len(), objects.len());
+    for (document, object) in documents.into_iter().zip(&objects) {
+        let plural = match object["kind"].as_str().unwrap() {
+            "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+            _ => "validatingadmissionpolicybindings",
+        };
+        let name = object["metadata"]["name"].as_str().unwrap();
+        // As text, so that the apiserver reads the YAML.
+        let uri = format!(
+            "/apis/admissionregistration.k8s.io/v1/{plural}/{name}?fieldManager=a-person&force=true"
+        );
+        let request = http::Request::patch(uri)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(document.as_bytes().to_vec())
+            .unwrap();
+        let stored: Value = client.request(request).await.unwrap();
+        for (field, value) in object["spec"].as_object().unwrap() {
+            let mut stored = stored["spec"][field].clone();
+            if field == "matchConstraints" {
+                // What the apiserver fills in.
+                stored.as_object_mut().unwrap().retain(|name, _| !value[name].is_null());
+            }
+            assert_eq!(stored, *value, "{name}: {field}");
+        }
+    }
+}
+
 #[test]
 fn every_shell_gets_a_script_and_every_command_explains_itself() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
@@ -770,6 +902,7 @@ fn every_shell_gets_a_script_and_every_command_explains_itself() {
         (vec!["--help"], "message contacts"),
         (vec!["run", "--help"], "--allow-endpoint"),
         (vec!["crds", "--help"], "custom resource definitions"),
+        (vec!["crds", "--help"], "--admission"),
         (vec!["validate", "--help"], "Exit code 0"),
         (vec!["completions", "--help"], "zsh"),
         (vec!["--version"], env!("CARGO_PKG_VERSION")),

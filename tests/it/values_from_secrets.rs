@@ -27,7 +27,7 @@ use crate::stand::{PATIENCE, Stand, apply, assert_stalled, becomes, condition_of
 const NOTICED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A contact's fields that take its address from the key `mail` of a Secret.
-fn mail_from(secret: &str) -> Value {
+pub fn mail_from(secret: &str) -> Value {
     json!({ "emailAddress": null, "emailAddressFrom": place(secret, "mail") })
 }
 
@@ -41,7 +41,7 @@ impl Stand {
     }
 
     /// Makes a Secret of the story's namespace hold exactly these values.
-    async fn put(&self, name: &str, values: Value) {
+    pub async fn put(&self, name: &str, values: Value) {
         self.put_in(&self.namespace, name, values).await;
     }
 

@@ -168,7 +168,7 @@ pub fn check(object: &Value) -> Vec<Refusal> {
         Kind::Foreign => return Vec::new(),
         Kind::Unknown => {
             let known: Vec<_> = KINDS.keys().map(String::as_str).collect();
-            let message = format!("this version knows {} in {VERSION}", known.join(" and "));
+            let message = format!("this version knows {} in {VERSION}", known.join(", "));
             refusals.add("kind", RefusalKind::NotSupported, message);
             return refusals.0;
         }

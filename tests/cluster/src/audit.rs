@@ -1,7 +1,7 @@
 //! What the apiserver was asked to do, from its own audit log.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::{ErrorKind, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -63,6 +63,8 @@ pub struct AuditEvent {
     pub code: u16,
     /// The path and the query.
     pub uri: String,
+    /// What admission has noted; why the request was authorized is left out.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl AuditEvent {
@@ -192,6 +194,8 @@ struct Line {
     #[serde(default)]
     response_status: ResponseStatus,
     request_received_timestamp: Timestamp,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -217,7 +221,8 @@ struct ResponseStatus {
 }
 
 impl From<Line> for AuditEvent {
-    fn from(line: Line) -> Self {
+    fn from(mut line: Line) -> Self {
+        line.annotations.retain(|key, _| !key.starts_with("authorization.k8s.io/"));
         Self {
             at: line.request_received_timestamp,
             verb: line.verb,
@@ -230,6 +235,7 @@ impl From<Line> for AuditEvent {
             user_agent: line.user_agent,
             code: line.response_status.code,
             uri: line.request_uri,
+            annotations: line.annotations,
         }
     }
 }
