@@ -128,7 +128,8 @@ pub struct ResourceDirectorySpec {
     pub namespaces: Option<NamespaceSelector>,
 
     /// The ids that contacts may name in `members`, to the letter: a folder that stands here does
-    /// not let in the accounts in it. Left out, any. Example: `[fd-a1b2c3d4e5]`.
+    /// not let in the accounts in it. A contact that is bound to another one is not taken over.
+    /// Left out, any. Example: `[fd-a1b2c3d4e5]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         extend("items" = text(ID_CHARS_MAX)),

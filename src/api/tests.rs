@@ -437,6 +437,30 @@ fn a_directory_is_parsed_with_what_absence_means() {
 }
 
 #[test]
+fn a_site_or_a_built_in_endpoint_is_the_host_that_the_documentation_names() {
+    for (spec, origin) in [
+        (json!({}), "https://resourcedirectory.aliyuncs.com"),
+        (json!({ "site": "China" }), "https://resourcedirectory.aliyuncs.com"),
+        (json!({ "site": "International" }), "https://resourcedirectory-intl.aliyuncs.com"),
+        (
+            json!({ "endpoint": "https://resourcedirectory.aliyuncs.com" }),
+            "https://resourcedirectory.aliyuncs.com",
+        ),
+        (
+            json!({ "endpoint": "https://resourcedirectory-intl.aliyuncs.com" }),
+            "https://resourcedirectory-intl.aliyuncs.com",
+        ),
+        (
+            json!({ "endpoint": "https://resourcedirectory.vpc-proxy.aliyuncs.com" }),
+            "https://resourcedirectory.vpc-proxy.aliyuncs.com",
+        ),
+    ] {
+        let desired = directory_of(spec.clone());
+        assert_eq!(desired.unwrap().endpoint.as_str(), origin, "{spec}");
+    }
+}
+
+#[test]
 fn the_words_of_management_are_all_known() {
     let management = |word: &str| directory_of(json!({ "management": word })).unwrap().management;
     assert_eq!(management("Full"), Management::Full);

@@ -56,7 +56,27 @@ pub(super) struct Claims {
     by_name: HashMap<(String, String), BTreeSet<Uid>>,
     by_directory: HashMap<String, BTreeSet<Uid>>,
     by_namespace: HashMap<String, BTreeSet<Uid>>,
-    reserved: HashMap<(DirectoryId, ContactId), Uid>,
+    reserved: HashMap<(DirectoryId, ContactId), Reservation>,
+}
+
+/// A contact that is set aside for an object whose status is about to hold it.
+#[derive(Debug)]
+struct Reservation {
+    uid: Uid,
+    /// The version that the status is written over. Nothing is stored over any other, so that a
+    /// newer one which does not hold the contact ends the reservation.
+    version: u64,
+}
+
+/// Whether a contact was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetAside {
+    /// Now.
+    Now,
+    /// Before, for a write that was not answered: it may be stored yet.
+    Before,
+    /// Not at all: another object holds it or was faster, or this one is gone.
+    Refused,
 }
 
 impl Claims {
@@ -70,7 +90,7 @@ impl Claims {
         let mut concerned = self.take(uid);
         if let Some(held) = &claim.holds {
             self.by_contact.entry(held.clone()).or_default().insert(uid.clone());
-            if self.reserved.get(held) == Some(uid) {
+            if self.reserved.get(held).is_some_and(|reserved| reserved.uid == *uid) {
                 self.reserved.remove(held);
             }
         }
@@ -95,7 +115,7 @@ impl Claims {
     /// Forgets an object that is gone, and what was set aside for it. Returns the objects that may
     /// be concerned.
     pub(super) fn remove(&mut self, uid: &Uid) -> Vec<Contact> {
-        self.reserved.retain(|_, holder| holder != uid);
+        self.reserved.retain(|_, reserved| reserved.uid != *uid);
         self.take(uid)
     }
 
@@ -139,24 +159,56 @@ impl Claims {
     ) -> Vec<Contact> {
         let key = (directory.clone(), contact.clone());
         let stored = self.by_contact.get(&key).into_iter().flatten();
-        let reserved = self.reserved.get(&key);
+        let reserved = self.reserved.get(&key).map(|reserved| &reserved.uid);
         let others: BTreeSet<&Uid> = stored.chain(reserved).filter(|uid| *uid != but).collect();
         others.into_iter().filter_map(|uid| self.object(uid)).collect()
     }
 
-    /// Sets a contact aside for an object whose status is about to hold it. `false` if another
-    /// object holds it or was faster, or if this one is gone.
+    /// Sets a contact aside for an object whose status is about to hold it, written over that
+    /// version of the object.
     pub(super) fn reserve(
         &mut self,
         directory: &DirectoryId,
         contact: &ContactId,
         uid: &Uid,
-    ) -> bool {
+        version: u64,
+    ) -> SetAside {
         if !self.knows(uid) || !self.holders(directory, contact, uid).is_empty() {
-            return false;
+            return SetAside::Refused;
         }
-        self.reserved.insert((directory.clone(), contact.clone()), uid.clone());
-        true
+        let reservation = Reservation { uid: uid.clone(), version };
+        match self.reserved.insert((directory.clone(), contact.clone()), reservation) {
+            None => SetAside::Now,
+            Some(_) => SetAside::Before,
+        }
+    }
+
+    /// The status that was to hold the contact was not stored, and will not be. Returns the objects
+    /// that may be concerned.
+    pub(super) fn unreserve(
+        &mut self,
+        directory: &DirectoryId,
+        contact: &ContactId,
+        uid: &Uid,
+    ) -> Vec<Contact> {
+        self.release(|key, reserved| {
+            reserved.uid == *uid && *key == (directory.clone(), contact.clone())
+        })
+    }
+
+    /// That version of an object was taken in: what was set aside for writes over an older one, and
+    /// is not held by it, is set free. Returns the objects that may be concerned.
+    pub(super) fn unreserve_before(&mut self, uid: &Uid, version: u64) -> Vec<Contact> {
+        self.release(|_, reserved| reserved.uid == *uid && reserved.version < version)
+    }
+
+    fn release(
+        &mut self,
+        is_over: impl Fn(&(DirectoryId, ContactId), &Reservation) -> bool,
+    ) -> Vec<Contact> {
+        let over = self.reserved.extract_if(|key, reserved| is_over(key, reserved));
+        let uids: BTreeSet<Uid> = over.map(|(_, reserved)| reserved.uid).collect();
+        uids.iter().flat_map(|uid| self.rivals(uid)).collect()
     }
 
     /// The objects that hold a contact, whoever they are.
@@ -363,16 +415,19 @@ mod tests {
     #[test]
     fn a_contact_is_held_once_it_is_set_aside_and_until_its_object_is_gone() {
         let ((directory, contact), mut claims) = (held(), rivals());
+        let reserve =
+            |claims: &mut Claims, name: &str| claims.reserve(&directory, &contact, &uid(name), 5);
         assert!(!claims.is_held(&directory, &contact));
-        assert!(claims.reserve(&directory, &contact, &uid("older")));
-        assert!(!claims.reserve(&directory, &contact, &uid("younger")));
+        assert_eq!(reserve(&mut claims, "older"), SetAside::Now);
+        assert_eq!(reserve(&mut claims, "older"), SetAside::Before);
+        assert_eq!(reserve(&mut claims, "younger"), SetAside::Refused);
         assert!(claims.is_held(&directory, &contact));
         claims.set(&uid("older"), Claim { generation: Some(2), ..claim("older", "Baiqi") });
         assert!(claims.is_held(&directory, &contact), "it stays set aside");
         claims.remove(&uid("older"));
         assert!(!claims.is_held(&directory, &contact));
         // A pass may come to its end after its object.
-        assert!(!claims.reserve(&directory, &contact, &uid("older")));
+        assert_eq!(reserve(&mut claims, "older"), SetAside::Refused);
         assert!(!claims.is_held(&directory, &contact));
 
         let holding = Claim { holds: Some(held()), ..claim("younger", "Baiqi") };
@@ -381,5 +436,36 @@ mod tests {
         assert!(!claims.is_held(&directory, &ContactId("c-9".to_owned())));
         claims.remove(&uid("younger"));
         assert!(!claims.is_held(&directory, &contact) && !claims.knows(&uid("younger")));
+    }
+
+    /// It outlived what it was made for, and whoever else wanted the contact waited for a restart.
+    #[test]
+    fn what_was_set_aside_is_free_once_it_is_certain_that_it_is_not_held() {
+        let ((directory, contact), other) = (held(), ContactId("c-9".to_owned()));
+        let set_aside = || {
+            let mut claims = rivals();
+            claims.reserve(&directory, &contact, &uid("older"), 5);
+            claims.reserve(&directory, &other, &uid("younger"), 5);
+            claims
+        };
+        let mut claims = set_aside();
+        let concerned = claims.unreserve(&directory, &contact, &uid("older"));
+        assert_eq!(concerned, [object("younger")]);
+        assert!(!claims.is_held(&directory, &contact) && claims.is_held(&directory, &other));
+        assert_eq!(claims.unreserve(&directory, &other, &uid("older")), []);
+        assert!(claims.is_held(&directory, &other), "it is another one's");
+
+        // Of a write that was not answered a newer version tells.
+        let mut claims = set_aside();
+        assert_eq!(claims.unreserve_before(&uid("older"), 5), []);
+        assert!(claims.is_held(&directory, &contact));
+        assert_eq!(claims.unreserve_before(&uid("older"), 6), [object("younger")]);
+        assert!(!claims.is_held(&directory, &contact) && claims.is_held(&directory, &other));
+
+        // It was stored after all.
+        let mut claims = set_aside();
+        claims.set(&uid("older"), Claim { holds: Some(held()), ..claim("older", "Baiqi") });
+        assert_eq!(claims.unreserve_before(&uid("older"), 6), []);
+        assert!(claims.is_held(&directory, &contact));
     }
 }

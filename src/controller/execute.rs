@@ -323,11 +323,12 @@ fn after(
     let error = result.as_ref().err();
     match (&judgement.plan.send, error) {
         (Some(send), Some(error)) => after_unsent(world, judgement, send, error),
-        (Some(_) | None, _) if call.members().is_some() => {
+        (Some(_), None) => after_sent(world, judgement, call.action()),
+        (None, _) if call.members().is_some() => {
             let attempts = judgement.plan.attempts.after(call, error, world.clock.now());
             world.remember(&judgement.uid, |memory| memory.attempts = attempts);
         }
-        (Some(_) | None, _) => note_setback(world, judgement, call.action(), error),
+        (None, _) => note_setback(world, judgement, call.action(), error),
     }
     if error.is_some_and(|error| error.class.not_executed())
         && matches!(call, Call::AddMessageContact(_))
@@ -361,6 +362,15 @@ fn still_to_send(world: &World, uid: &Uid, send: &Send) {
 /// The message was sent, or is none any more.
 fn no_longer_to_send(world: &World, uid: &Uid, send: &Send) {
     world.remember_if_known(uid, |memory| memory.unsent.retain(|unsent| unsent.send != *send));
+}
+
+/// A message was sent.
+fn after_sent(world: &World, judgement: &Judgement, action: Action) {
+    let now = world.clock.now();
+    if let Some(directory) = &judgement.plan.record.directory_id {
+        world.ledgers.change(directory, |ledger| ledger.answered(now));
+    }
+    note_setback(world, judgement, action, None);
 }
 
 /// A message was not sent, or nobody knows.

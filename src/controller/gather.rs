@@ -23,8 +23,7 @@ use crate::api::parse::ContactProblem;
 use crate::api::values::Values;
 use crate::api::{self, ContactPolicy, MessageContact, ResourceDirectory, parse};
 use crate::clock::Clock;
-use crate::directory::Connection::Connecting;
-use crate::directory::{Ambient, Directory, Registry, Roots};
+use crate::directory::{self, Ambient, Directory, Registry, Roots};
 use crate::domain::contact::{
     ContactName, DesiredContact, DirectoryId, MemberId, Mode, ObservedContact, Recorded, Uid,
 };
@@ -140,6 +139,10 @@ const CREATES_MAX: usize = 4;
 /// How many requests that change something are made to the apiserver at once.
 pub(super) const CLUSTER_WRITES_MAX: usize = 16;
 
+/// So long after a start at most, what was said before it is left standing while a directory is being
+/// connected. A directory that is throttled, or never answers, says so then.
+const SETTLES_FOR: SignedDuration = SignedDuration::from_secs(60);
+
 /// How long objects that wait share one answer about the definition.
 const DEFINITION_KNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
 
@@ -201,7 +204,9 @@ impl World {
         if claims.has_other_spec(&uid, &claim) {
             self.nudge(&uid);
         }
-        claims.set(&uid, claim)
+        let mut concerned = claims.set(&uid, claim);
+        concerned.extend(claims.unreserve_before(&uid, version(&object)));
+        concerned
     }
 
     /// Forgets an object that has left the store. Returns who may be concerned.
@@ -352,6 +357,30 @@ impl World {
         Ok(*known)
     }
 
+    /// Until when what was said of a directory and its contacts before a restart still stands: it
+    /// answered then, as this spec has it, it is only now being connected again, and nothing has gone
+    /// wrong with it yet. `None`: what is known now is to be said.
+    pub(super) fn settles_until(
+        &self,
+        object: Option<&ResourceDirectory>,
+        runtime: Option<&Directory>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let object = object?;
+        let until =
+            self.started_at.saturating_add(SETTLES_FOR).ok().filter(|until| now < *until)?;
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let answered = conditions.any(|known| {
+            known.type_ == "Ready"
+                && known.status == "True"
+                && known.observed_generation == object.metadata.generation
+        });
+        let connects = runtime.map(Directory::health).is_none_or(|health| {
+            health.connection == directory::Connection::Connecting && !health.connected_once
+        });
+        (answered && connects).then_some(until)
+    }
+
     /// The runtime of a directory, if its object asks for one.
     pub(super) fn directory(&self, name: &str) -> Option<Directory> {
         self.registry.get(name)
@@ -398,11 +427,8 @@ impl World {
         let mut unread = desired.is_none();
         let mut desired = desired.unwrap_or_else(|| Desired::Blocked(being_read()));
         let blocked = matches!(desired, Desired::Blocked(_));
-        let management = match &directory_spec {
-            Some(Ok(spec)) => spec.management,
-            // Nothing is done in it either way.
-            Some(Err(_)) | None => Management::Full,
-        };
+        // Without a spec that can be followed nothing is done in it either way.
+        let management = admitting.map_or(Management::Full, |spec| spec.management);
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
         let mut settling = false;
@@ -421,19 +447,19 @@ impl World {
         let connection = match question.answer(snapshot) {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
-                settling = is_settling(runtime.as_ref(), directory_object.as_deref());
+                let object = directory_object.as_deref();
+                settling = self.settles_until(object, runtime.as_ref(), now).is_some();
                 Connection::Closed(finding)
             }
             Ok((directory_id, snapshot)) => Connection::Open(View {
                 directory_id,
                 own: recorded.contact_id.as_ref().map(|id| snapshot.sight(id)),
                 namesakes: self.namesakes(&uid, &recorded, name.as_ref(), directory_id, snapshot),
-                rival: name
-                    .as_ref()
-                    .is_some_and(|name| self.has_rival(&object, &uid, &recorded, name)),
+                rival: name.as_ref().is_some_and(|it| self.has_rival(&object, &uid, &recorded, it)),
                 lists: snapshot.lists(),
                 outranked: self.is_outranked(&object, &uid, &recorded),
-                add: add_fate(&recorded, &memory, self.started_at),
+                add: add_fate(&recorded, &memory, self.started_at, now),
+                allowed_members: admitting.and_then(|spec| spec.allowed_members.as_ref()),
                 ledger: &ledger,
             }),
         };
@@ -696,29 +722,24 @@ pub(super) fn uid_of(object: &MessageContact) -> Uid {
 
 /// The resourceVersion as a number. Versions of one object grow; Kubernetes promises since 1.35
 /// that they compare as numbers, and etcd has always made them so.
-fn version(object: &MessageContact) -> u64 {
+pub(super) fn version(object: &MessageContact) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// An intent that an earlier process left open may have stood for a while before its Add went out,
-/// at the latest when this process began.
-fn add_fate(recorded: &Recorded, memory: &Memory, started_at: Timestamp) -> AddFate {
+/// at the latest when this process began. One that lies ahead was written by a process whose clock
+/// was ahead, and says nothing of when that was.
+fn add_fate(
+    recorded: &Recorded,
+    memory: &Memory,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> AddFate {
     match (&recorded.creation, &memory.add) {
         (Some(intent), Some((hash, at, fate))) if intent.hash == *hash && intent.at == *at => *fate,
+        (Some(intent), _) if intent.at > now => AddFate::Unanswered { since: started_at },
         (Some(intent), _) => AddFate::Unanswered { since: intent.at.max(started_at) },
         (None, _) => AddFate::NotMade,
-    }
-}
-
-/// Whether what was said of the directory's contacts before a restart still stands: it is only now
-/// being connected, and nothing has gone wrong with it yet.
-fn is_settling(runtime: Option<&Directory>, object: Option<&ResourceDirectory>) -> bool {
-    match runtime.map(Directory::health) {
-        Some(health) => health.connection == Connecting && !health.connected_once,
-        None => object.and_then(|object| object.status.as_ref()).is_some_and(|status| {
-            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-            ready.is_some_and(|ready| ready.status == "True")
-        }),
     }
 }
 
@@ -821,4 +842,45 @@ fn not_admitted(directory: &str, environment: &Environment) -> Finding {
              selects"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::contact::Creation;
+
+    #[test]
+    fn an_intent_that_was_found_open_counts_from_the_start_of_this_process_at_the_earliest() {
+        let at = |second| Timestamp::from_second(second).expect("it is a time");
+        let intent = |second| {
+            let creation = Creation {
+                name: ContactName::observed("Baiqi".to_owned()),
+                hash: "hash".to_owned(),
+                at: at(second),
+            };
+            Recorded { creation: Some(creation), ..Recorded::default() }
+        };
+        let (started_at, now) = (at(1_000), at(1_030));
+        let fate =
+            |recorded: &Recorded, memory: &Memory| add_fate(recorded, memory, started_at, now);
+        let unknown = Memory::default();
+        let since = |second| AddFate::Unanswered { since: at(second) };
+        assert_eq!(fate(&Recorded::default(), &unknown), AddFate::NotMade);
+        // It may have stood for a while before its Add went out.
+        assert_eq!(fate(&intent(400), &unknown), since(1_000));
+        assert_eq!(fate(&intent(1_000), &unknown), since(1_000));
+        assert_eq!(fate(&intent(1_010), &unknown), since(1_010));
+        assert_eq!(fate(&intent(1_030), &unknown), since(1_030));
+        // The clock of that process was a day ahead: nobody waits a day for it.
+        assert_eq!(fate(&intent(1_031), &unknown), since(1_000));
+        assert_eq!(fate(&intent(1_000 + 86_400), &unknown), since(1_000));
+
+        // What this process knows of its own intent counts, whatever the clock does.
+        let known = |second| Memory {
+            add: Some(("hash".to_owned(), at(second), AddFate::NotMade)),
+            ..Memory::default()
+        };
+        assert_eq!(fate(&intent(1_031), &known(1_031)), AddFate::NotMade);
+        assert_eq!(fate(&intent(1_010), &known(1_009)), since(1_010), "it is of another intent");
+    }
 }

@@ -32,4 +32,8 @@ mod watches;
 
 pub use gather::{Environment, World};
 pub use report::kind_of;
+pub use secrets::{
+    PACE as SECRETS_PACE, READ_AGAIN_AFTER as SECRETS_READ_AGAIN_AFTER,
+    READ_EVERY as SECRETS_READ_EVERY,
+};
 pub use watches::{Readiness, run};

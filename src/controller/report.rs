@@ -11,7 +11,8 @@ use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::gather::{Judgement, World};
+use super::claims::SetAside;
+use super::gather::{Judgement, World, version};
 use crate::api::{
     self, ContactPolicy, MessageContact, MessageContactStatus, ResourceDirectory,
     ResourceDirectoryStatus, status,
@@ -136,11 +137,15 @@ async fn store(
     if next == previous {
         return Ok(Written::Stored);
     }
+    let mut set_aside = None;
     if let (Some(directory), Some(contact)) = (&record.directory_id, &record.contact_id)
         && judgement.stored.contact_id.as_ref() != Some(contact)
-        && !world.claims_mut().reserve(directory, contact, uid)
     {
-        return Ok(Written::Conflict);
+        match world.claims_mut().reserve(directory, contact, uid, version(object)) {
+            SetAside::Now => set_aside = Some((directory, contact)),
+            SetAside::Before => {}
+            SetAside::Refused => return Ok(Written::Conflict),
+        }
     }
     let api: Api<MessageContact> =
         Api::namespaced(world.client.clone(), &object.namespace().unwrap_or_default());
@@ -150,7 +155,27 @@ async fn store(
     if written.is_ok() {
         log(&next, &previous, object);
     }
+    // After a conflict the version that is stored tells.
+    if let Some((directory, contact)) = set_aside.filter(|_| was_refused(&written)) {
+        let concerned = world.claims_mut().unreserve(directory, contact, uid);
+        for object in concerned {
+            world.contact_waker.wake(object);
+        }
+    }
     written_now(world, judgement, written).await
+}
+
+/// Whether the apiserver has said that it does not take this; a version that is outdated aside. After
+/// any other failure it may be stored.
+fn was_refused<T>(written: &Result<T, Interrupted>) -> bool {
+    match written {
+        Err(Interrupted::Refused(kube::Error::Api(refusal))) => {
+            (400..500).contains(&refusal.code) && refusal.code != 409
+        }
+        Err(Interrupted::Refused(_) | Interrupted::Contended | Interrupted::Unanswered) | Ok(_) => {
+            false
+        }
+    }
 }
 
 /// One request that changes something; only so many are made at once.
@@ -474,9 +499,14 @@ fn parameters() -> PatchParams {
 /// Our own write is known at once, without waiting for the watch.
 fn stored_now(world: &World, judgement: &Judgement, mut stored: MessageContact) {
     slim(&mut stored);
-    let key = ObjectRef::from_obj(&stored);
+    take_in(world, judgement, stored);
+}
+
+/// Remembers a version that the watch may not have brought yet.
+fn take_in(world: &World, judgement: &Judgement, newest: MessageContact) {
+    let key = ObjectRef::from_obj(&newest);
     // The index takes the newest version that is remembered, so this one is remembered first.
-    world.remember(&judgement.uid, |memory| memory.written = Some(Arc::new(stored)));
+    world.remember(&judgement.uid, |memory| memory.written = Some(Arc::new(newest)));
     for object in world.index(&key) {
         world.contact_waker.wake(object);
     }
@@ -492,7 +522,7 @@ async fn refresh(world: &World, judgement: &Judgement) -> Result<Written, Interr
         return Ok(Written::Gone);
     };
     slim(&mut current);
-    world.remember(uid, |memory| memory.written = Some(Arc::new(current)));
+    take_in(world, judgement, current);
     Ok(Written::Conflict)
 }
 
@@ -547,6 +577,20 @@ mod tests {
         let to = json!({ "a": 1, "b": { "c": 2, "d": 4 }, "e": [1, 2], "g": 7 });
         let patch = json!({ "b": { "d": 4 }, "e": [1, 2], "f": null, "g": 7 });
         assert_eq!(difference(&from, &to), patch);
+    }
+
+    #[test]
+    fn only_an_answer_that_refuses_says_that_nothing_was_stored() {
+        let answered = |code| -> Result<(), Interrupted> {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            Err(Interrupted::Refused(kube::Error::Api(Box::new(status))))
+        };
+        let refused = [400, 403, 404, 422, 429].map(answered);
+        assert!(refused.iter().all(was_refused));
+        // What is stored after a conflict may be what was written before without an answer.
+        let unsure = [409, 500, 503, 504].map(answered);
+        assert!(!unsure.iter().any(was_refused));
+        assert!(!was_refused::<()>(&Err(Interrupted::Unanswered)) && !was_refused(&Ok(())));
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(super) async fn reconcile(
             match connect(&world, &name, desired, home.clone()).await? {
                 Err(finding) => (finding, None),
                 Ok(directory) => {
+                    relist_if_asked(&object, &directory).await;
                     let mut ready = readiness(&world, desired, home, &directory);
                     ready.message += &sends_used_up(&world, &directory);
                     (ready, Some(directory))
@@ -91,14 +92,15 @@ pub(super) async fn reconcile(
     if directory.is_none() || deleted {
         world.registry.remove(&name);
     }
-    relist_if_asked(&object, directory.as_ref()).await;
     if deleted || directory.as_ref().is_some_and(Directory::is_closed) {
         // Nobody is left to tell, or what is known is no longer the whole truth.
         return Ok(Action::await_change());
     }
-    if directory.as_ref().is_some_and(|directory| is_settling(directory, &object)) {
-        // After a restart nothing is known yet; what was true before is not taken back for that. The
-        // directory tells when it is.
+    let settles_until = world.settles_until(Some(&object), directory.as_ref(), world.clock.now());
+    if let Some(until) = settles_until.filter(|_| directory.is_some() && !is_asked(&object)) {
+        // What was true before is not taken back because nothing is known yet. The directory tells
+        // when it is.
+        world.directory_waker.wake_at(key, Some(until));
         return Ok(Action::await_change());
     }
     if ready.status == Status::True && waits_for.is_none() && !is_held(&object) {
@@ -160,18 +162,6 @@ async fn leaving(world: &World, object: &ResourceDirectory) -> Result<Leaving, I
     })
 }
 
-/// Whether the directory answered before, as this spec has it, and is only now being connected again.
-fn is_settling(directory: &Directory, object: &ResourceDirectory) -> bool {
-    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let answered = conditions.unwrap_or_default().iter().any(|known| {
-        known.type_ == "Ready"
-            && known.status == "True"
-            && known.observed_generation == object.metadata.generation
-    });
-    let health = directory.health();
-    answered && health.connection == Connection::Connecting && !health.connected_once
-}
-
 /// Whether our finalizer stands on the object. It is put on once the directory answers: before,
 /// nothing can have been made in it.
 fn is_held(object: &ResourceDirectory) -> bool {
@@ -211,12 +201,12 @@ fn home(world: &World, object: &ResourceDirectory) -> Option<DirectoryId> {
 
 /// What was sent before this process began.
 fn load_ledger(world: &World, object: &ResourceDirectory) {
-    let Some(status) = &object.status else { return };
-    if let (Some(directory), Some(sends)) = (&status.directory_id, &status.verification_sends) {
-        let uid = Uid(object.uid().unwrap_or_default());
-        let directory = DirectoryId::from(directory.as_str());
-        world.ledgers.load(uid, &directory, || parse::ledger(sends), world.clock.now());
-    }
+    let stored = || {
+        let status = object.status.as_ref()?;
+        let directory = DirectoryId::from(status.directory_id.as_deref()?);
+        Some((directory, parse::ledger(status.verification_sends.as_ref()?)))
+    };
+    world.ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
 }
 
 pub(super) fn interrupted(
@@ -408,15 +398,17 @@ fn sends_used_up(world: &World, directory: &Directory) -> String {
     }
 }
 
-/// A new text in the annotation asks for a list now.
-async fn relist_if_asked(object: &ResourceDirectory, directory: Option<&Directory>) {
+/// Whether there is a new text in the annotation that asks for a reconcile.
+fn is_asked(object: &ResourceDirectory) -> bool {
     let status = object.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
     let asked = object.annotations().get(api::REQUESTED_AT).map(|text| parse::echo(text));
-    if asked.is_some()
-        && asked != handled
-        && let Some(directory) = directory
-    {
+    asked.is_some() && asked != handled
+}
+
+/// A new text in the annotation asks for a list now.
+async fn relist_if_asked(object: &ResourceDirectory, directory: &Directory) {
+    if is_asked(object) {
         directory.retry();
         // A list that fails shows in the health of the directory.
         let _ = directory.relist().await;

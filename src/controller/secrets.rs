@@ -36,13 +36,13 @@ use crate::domain::contact::Uid;
 /// How long what was read counts as known. A change is noticed within this time, and the time that
 /// the queue takes: with more than [`READ_EVERY`] / [`PACE`] = 1200 Secrets in use, [`PACE`] for
 /// each of them.
-const READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
+pub const READ_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Shortest pause while something is missing or malformed, or the apiserver does not answer.
-const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
+pub const READ_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Pause between the beginnings of two reads, whichever Secrets they are of.
-const PACE: SignedDuration = SignedDuration::from_millis(50);
+pub const PACE: SignedDuration = SignedDuration::from_millis(50);
 
 /// How many reads are under way at most.
 const READS_AT_ONCE: usize = 4;

@@ -154,8 +154,17 @@ impl Ledger {
         next
     }
 
+    /// The ledger after the API has taken an order: that it refused one before is over.
+    #[must_use]
+    pub fn answered(&self, now: Timestamp) -> Self {
+        // The answer may be taken in after a later one, which stands.
+        let exhausted_until = self.exhausted_until.filter(|until| *until > now);
+        Self { exhausted_until, ..self.clone() }
+    }
+
     /// The ledger after the API said that the day's messages are used up: none is sent before the
-    /// next day. If the new day has brought nothing either, it is tried once an hour.
+    /// next day. If it has taken no order since then either, it is tried once an hour. Messages that
+    /// are counted by then may still wait to be sent, and tell nothing.
     ///
     /// Unverified (A9): when the quota comes back; no page says it.
     #[must_use]
@@ -168,8 +177,7 @@ impl Ledger {
         let probed = self
             .exhausted_until
             .is_some_and(|until| until <= now && now.duration_since(until) < day);
-        let sent_today = self.day == Some(day_of(now)) && self.count > 0;
-        let until = if probed && !sent_today {
+        let until = if probed {
             now.saturating_add(Self::PROBE_PAUSE).unwrap_or(Timestamp::MAX)
         } else {
             next_day(now)
@@ -326,10 +334,16 @@ mod tests {
         assert_eq!(refused(&ledger, "b", midnight()), None);
         let probed = ledger.exhausted(midnight());
         assert_eq!(refused(&probed, "b", midnight()), Some((Limit::Account, later(midnight(), 1))));
-        // A day on which something was sent is used up as a whole.
+        // What is counted and waits is no message that was sent.
         let noon = later(midnight(), 12);
-        let used = probed.with_send("b", "one", noon).exhausted(noon);
+        let counted = probed.with_send("b", "one", noon);
+        let still = Some((Limit::Account, later(noon, 1)));
+        assert_eq!(refused(&counted.exhausted(noon), "b", noon), still);
+        // A day on which something was sent is used up as a whole.
+        let used = counted.answered(noon).exhausted(noon);
         assert_eq!(refused(&used, "b", noon), Some((Limit::Account, later(midnight(), 24))));
+        // An answer of before that is taken in late takes no refusal back.
+        assert_eq!(used.answered(noon), used);
     }
 
     #[test]

@@ -149,7 +149,7 @@ reasons! {
     Creating => "Wait.";
     /// A difference is being put right.
     Updating => "Wait.";
-    /// The cloud differs, and `ReportOnly` of the object or of its directory forbids to write.
+    /// The cloud differs, or has a contact of that name that would first be taken over, and `ReportOnly` of the object or of its directory forbids it.
     Drifted => "Read `status.drift`; change the spec, the cloud or the policy.";
     /// Somebody else's operation holds the directory; the operator tries again soon.
     CloudBusy => "Wait; if it lasts, find out who else writes to this directory.";
@@ -165,7 +165,7 @@ reasons! {
     NameTaken stalls => "Choose another name, delete that contact, or allow to take it over.";
     /// Another MessageContact holds the contact of that name.
     NameClaimed stalls => "Choose another name, or delete the other MessageContact.";
-    /// A contact of that name is in the cloud, and is not as the spec says.
+    /// A contact of that name is in the cloud, and is not as the spec says, or bound to members that the directory does not allow.
     AdoptionRefused stalls => "Make the spec equal to the contact, or allow `Always` here and in the ResourceDirectory.";
     /// Two contacts in the cloud match; nothing is written.
     Ambiguous stalls => "Delete or rename one of the two in the cloud.";

@@ -3,18 +3,22 @@
 //! ```text
 //!   unheld, and the name is the same to the letter
 //!      |-- Never ----------------------------------> NameTaken
-//!      |-- IfIdentical, and something would have to
-//!      |   be written -----------------------------> AdoptionRefused
-//!      `-- else --what waits is read--> --a Get shows it--> --finalizer--> id recorded: held
+//!      |-- ReportOnly -----------------------------> Drifted
+//!      `-- else --what waits and the contact itself are read-->
+//!             |-- bound to what the directory does
+//!             |   not allow, or IfIdentical and
+//!             |   something would be written -------> AdoptionRefused
+//!             `-- else --finalizer--> id recorded: held
 //! ```
-//! Until the id is recorded nothing of the contact is shown: it is somebody else's.
+//! Until the id is recorded nothing of the contact is shown: it is somebody else's. Whoever writes a
+//! spec may be guessing what it has, so everything is read before anything is compared, and nothing
+//! is compared where nothing may be taken over: a right guess looks like a wrong one.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Desired, Input, Plan, Step, Urgency, View, create, forbidding, rest, step_on, verify};
+use super::{Input, Plan, Step, Urgency, View, create, forbidding, rest, step_on, verify};
 use crate::domain::call::{Call, Target};
 use crate::domain::contact::{Adoption, ContactStatus, DesiredContact, Mode, Recorded};
-use crate::domain::directory::Management;
 use crate::domain::snapshot::Entry;
 use crate::domain::verdict::{Finding, Reason};
 use crate::domain::verification::{
@@ -36,6 +40,9 @@ pub(super) fn consider(
     if wanted.adoption == Adoption::Never {
         return rest(input, never());
     }
+    if wanted.mode == Mode::ReportOnly {
+        return rest(input, reported(input));
+    }
     let is_shown = |entry: &Entry| {
         let recent = |at: Timestamp| now.duration_since(at) <= SHOWN_FOR;
         !entry.unread && entry.read_at.is_some_and(recent)
@@ -53,37 +60,31 @@ pub(super) fn consider(
     if contact.status == ContactStatus::Deleting {
         return rest(input, being_deleted());
     }
-    let record = Recorded {
-        directory_id: Some(view.directory_id.clone()),
-        contact_id: Some(contact.id.clone()),
-        verification: verification(input, wanted, entry, now),
-        ..Recorded::default()
-    };
-    let enforced = DesiredContact { mode: Mode::Enforce, ..wanted.clone() };
-    let desired = Desired::Present(&enforced);
-    let management = Management::Full;
-    let as_if_held = Input { finalizer: true, desired, management, ..input.clone() };
-    let next = create::replan(&as_if_held, view, &record, now);
-    if let Some(Step::Call(call, _)) = &next.step
-        && call.action().is_read()
-    {
-        return self::read(input, call.clone());
-    }
-    let is_identical = next.step.is_none() && next.verdict.synced.reason == Reason::InSync;
-    if wanted.adoption == Adoption::IfIdentical && !is_identical {
-        return rest(input, refused(wanted.mode));
-    }
     if entry.pending.is_none() {
         // The cloud may show a value that waits as if it were in force (A12): `Active` would confirm
         // what nobody has confirmed.
         let id = contact.id.clone();
         return self::read(input, Call::ListMessageContactVerifications { id, page: 1 });
     }
-    if wanted.mode == Mode::ReportOnly {
-        return rest(input, would_be_taken(input));
-    }
     if !is_shown(entry) {
         return read(entry);
+    }
+    let allowed = view.allowed_members;
+    if allowed.is_some_and(|allowed| !contact.members.is_subset(allowed)) {
+        // Whoever bound it there may do so; whoever takes it over would get what is sent there.
+        return rest(input, refused());
+    }
+    let record = Recorded {
+        directory_id: Some(view.directory_id.clone()),
+        contact_id: Some(contact.id.clone()),
+        verification: verification(input, wanted, entry, now),
+        ..Recorded::default()
+    };
+    let as_if_held = Input { finalizer: true, ..input.clone() };
+    let next = create::replan(&as_if_held, view, &record, now);
+    let is_identical = next.step.is_none() && next.verdict.synced.reason == Reason::InSync;
+    if wanted.adoption == Adoption::IfIdentical && !is_identical {
+        return rest(input, refused());
     }
     if !input.finalizer {
         return step_on(input, looking(), Step::TakeFinalizer);
@@ -172,30 +173,26 @@ fn never() -> Finding {
     )
 }
 
-/// Whatever differs, the text is the same: it must not help to guess what the contact has.
-fn refused(mode: Mode) -> Finding {
-    match mode {
-        Mode::Enforce => Finding::unmet(
-            Reason::AdoptionRefused,
-            "a contact of this name is in the directory already, and it is taken over only if \
-             nothing would have to be written (`IfIdentical`); make the spec equal to it, allow \
-             `Always` in `adoptionPolicy` and in `adoption` of the ResourceDirectory, or choose \
-             another name",
-        ),
-        Mode::ReportOnly => Finding::unmet(
-            Reason::Drifted,
-            "a contact of this name is in the directory already, and it would not be taken over: \
-             something would have to be written (`IfIdentical`)",
-        ),
-    }
+/// Whatever keeps it from being taken over, the text is the same: it must not help to guess what the
+/// contact has.
+fn refused() -> Finding {
+    Finding::unmet(
+        Reason::AdoptionRefused,
+        "a contact of this name is in the directory already, and it is not taken over: something \
+         would have to be written, which `IfIdentical` forbids, or it is bound to what \
+         `allowedMembers` of the ResourceDirectory does not have; make the spec equal to it, allow \
+         `Always` in `adoptionPolicy` and in `adoption` of the ResourceDirectory, have it unbound, \
+         or choose another name",
+    )
 }
 
-fn would_be_taken(input: &Input<'_>) -> Finding {
+/// Nothing is compared: see above.
+fn reported(input: &Input<'_>) -> Finding {
     Finding::unmet(
         Reason::Drifted,
         format!(
-            "a contact of this name is in the directory already, and it would be taken over; {} \
-             forbids that",
+            "a contact of this name is in the directory already, and {} forbids to take it over; \
+             whether it is as the spec says is not told before that may be done",
             forbidding(input)
         ),
     )

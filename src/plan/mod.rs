@@ -35,11 +35,13 @@ mod tests;
 #[cfg(test)]
 mod model;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::domain::call::Call;
 use crate::domain::contact::{
-    ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, Mode,
+    ContactId, ContactName, ContactStatus, DesiredContact, Difference, DirectoryId, MemberId, Mode,
     ReadyWhen, Recorded, Removal, Uid,
 };
 use crate::domain::directory::Management;
@@ -152,6 +154,8 @@ pub struct View<'a> {
     pub add: AddFate,
     /// The status of another object has the same contact id, and that object comes before this one.
     pub outranked: bool,
+    /// What contacts of the directory may be bound to; `None`: anything.
+    pub allowed_members: Option<&'a BTreeSet<MemberId>>,
     /// The verification messages of the directory.
     pub ledger: &'a Ledger,
 }

@@ -817,6 +817,7 @@ impl World {
             lists: self.snapshot.lists(),
             add,
             outranked: false,
+            allowed_members: None,
             ledger: &self.ledger,
         }
     }

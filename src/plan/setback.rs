@@ -188,7 +188,7 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
     }
     let Some(setback) = setback.filter(|setback| {
         let code = setback.error.code.as_ref().map_or("", |code| code.as_str());
-        stands_against(input, code, call)
+        stands_against(input, code, call) && !is_of_another(input, setback, call)
     }) else {
         return plan;
     };
@@ -238,6 +238,15 @@ fn stands_against(input: &Input<'_>, code: &str, call: &Call) -> bool {
     let of_clearing = code == PHONE_REFUSED
         && matches!(input.desired, Desired::Present(wanted) if wanted.phone.is_none());
     !of_clearing || clears_phone(call)
+}
+
+/// Whether the setback is that one contact is not there, and the call reads another one: it has the
+/// wanted name, and may be taken over in place of the one that is gone.
+fn is_of_another(input: &Input<'_>, setback: &Setback, call: &Call) -> bool {
+    let Recorded { contact_id, creation, .. } = input.recorded;
+    setback.error.class == FailureClass::ContactNotFound
+        && creation.is_none()
+        && matches!(call, Call::GetMessageContact(id) if contact_id.as_ref() != Some(id))
 }
 
 const PHONE_REFUSED: &str = "InvalidParameter.PhoneNumber";

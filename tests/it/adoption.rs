@@ -1,13 +1,17 @@
 //! A contact that is in the cloud already: who may take it over, and what is told of it.
 
 use directory_simulator::{ContactChange, Fault, FaultKind, NewContact, Options};
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::gate::{Gate, Mishap, Point, Side, Which};
+use crate::process::{Operator, alone};
 use crate::same_name::a_second_later;
 use crate::stand::{
     Stand, apply, assert_stalled, becomes, cluster, condition_of, message_of, request,
 };
+use crate::walk::{Walk, defaults};
 
 /// The fields of a contact as [`Stand::manifest`] writes them for that object, confirmed.
 fn alike(object: &str, name: &str) -> NewContact {
@@ -77,41 +81,97 @@ impl Stand {
 async fn a_cluster_that_is_restored_from_git_finds_all_its_contacts_and_writes_nothing() {
     let stand = Stand::new().await;
     // Never confirmed; confirmed long ago; and one whose new address waits while the old one holds.
-    let phone = json!({ "phoneNumber": "86-13800138051" });
-    let moved = json!({ "emailAddress": "newcomer@example.com" });
-    let never = stand.settled("never", "Chenping", phone.clone()).await;
+    let phone = || defaults(json!({ "phoneNumber": "86-13800138051" }));
+    let moved = || defaults(json!({ "emailAddress": "newcomer@example.com" }));
+    let plain = || defaults(json!({}));
+    let never = stand.settled("never", "Chenping", phone()).await;
     listed(&stand, alike("long", "Zhoubo")).await;
-    let long = stand.settled("long", "Zhoubo", json!({})).await;
+    let long = stand.settled("long", "Zhoubo", plain()).await;
     listed(&stand, alike("moved", "Xiaohe")).await;
-    stand.settled("moved", "Xiaohe", json!({})).await;
-    let changed = stand.settled("moved", "Xiaohe", moved.clone()).await;
+    stand.settled("moved", "Xiaohe", plain()).await;
+    let changed = stand.settled("moved", "Xiaohe", moved()).await;
     assert!(stand.in_cloud(&changed).email.pending.is_some());
+    // The owner's day has begun: two messages to the first one, and one to the new address.
+    stand.cloud("all were asked", |it| (it.outbox().len() == 3).then_some(())).await;
+    // Somebody else has created this one, and nobody has confirmed it.
+    let unconfirmed = NewContact { confirmed: false, ..alike("foreign", "Lujia") };
+    let foreign = listed(&stand, unconfirmed).await;
     let bystander = stand.bystander("Zhouboyi");
 
     stand.lose(&["never", "long", "moved"]).await;
     let (before, contacts) = (writes(&stand), stand.simulator.state().contacts);
+    let mails = stand.simulator.outbox();
     let restored = [
-        stand.settled("never", "Chenping", phone).await,
-        stand.settled("long", "Zhoubo", json!({})).await,
-        stand.settled("moved", "Xiaohe", moved).await,
+        stand.settled("never", "Chenping", phone()).await,
+        stand.settled("long", "Zhoubo", plain()).await,
+        stand.settled("moved", "Xiaohe", moved()).await,
+        stand.settled("foreign", "Lujia", plain()).await,
     ];
-    assert_eq!(restored, [never, long, changed]);
-    for object in ["never", "long", "moved"] {
+    assert_eq!(restored, [never, long, changed, foreign]);
+    for object in ["never", "long", "moved", "foreign"] {
         let object = stand.ask(object).await;
         assert_eq!(condition_of(&object, "Synced")["reason"], "InSync");
         assert!(object.metadata.finalizers.is_some());
     }
     assert_eq!(writes(&stand), before, "no write, no mail");
+    assert_eq!(stand.simulator.outbox(), mails);
     assert_eq!(stand.simulator.state().contacts, contacts);
     stand.is_untouched(&bystander);
 
-    let recorded = |object: &DynamicObject, channel: &str| {
-        let channel = &object.data["status"]["verification"][channel];
-        (channel["state"].clone(), channel["evidence"].clone(), channel["sends"].clone())
-    };
+    // Sending is automatic, and still nobody is asked before a whole slot is over.
+    for (object, channel, condition) in [
+        ("never", "email", "EmailVerified"),
+        ("never", "phone", "PhoneVerified"),
+        ("moved", "email", "EmailVerified"),
+        ("foreign", "email", "EmailVerified"),
+    ] {
+        let found = stand.object(object).await;
+        let recorded = &found.data["status"]["verification"][channel];
+        assert_eq!((&recorded["state"], &recorded["sends"]), (&json!("Sent"), &json!(0)));
+        let time =
+            |field: &str| -> Timestamp { recorded[field].as_str().unwrap().parse().unwrap() };
+        let slot = time("nextSendTime").duration_since(time("lastSentTime"));
+        assert_eq!(slot, SignedDuration::from_hours(24), "{object} {channel}");
+        assert_eq!(condition_of(&found, condition)["reason"], "VerificationSent");
+    }
     let object = stand.object("long").await;
-    assert_eq!(recorded(&object, "email"), (json!("Verified"), json!("Active"), json!(0)));
+    let email = &object.data["status"]["verification"]["email"];
+    assert_eq!(
+        (&email["state"], &email["evidence"], &email["sends"]),
+        (&json!("Verified"), &json!("Active"), &json!(0))
+    );
     assert!(stand.told().await.events.contains("Adopted"));
+}
+
+/// That a phone is confirmed the cloud does not show. It is asked for a message in the next slot,
+/// says that there is nothing to confirm, and sends none.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_confirmed_phone_of_a_contact_that_is_taken_over_is_verified_a_day_later() {
+    let walk = Walk::new(Options::default()).await;
+    let stand = &walk.stand;
+    let phone = || Some("86-13800138055".to_owned());
+    let id = listed(stand, NewContact { phone: phone(), ..alike("desk", "Kefu") }).await;
+    let fields = defaults(json!({ "phoneNumber": "86-13800138055" }));
+    assert_eq!(stand.settled("desk", "Kefu", fields).await, id);
+    let object = stand.ask("desk").await;
+    let reasons = |object: &DynamicObject| {
+        ["EmailVerified", "PhoneVerified"].map(|it| condition_of(object, it)["reason"].clone())
+    };
+    assert_eq!(reasons(&object), [json!("Verified"), json!("VerificationSent")]);
+    assert_eq!(object.data["status"]["verification"]["phone"]["sends"], 0);
+
+    // An hour too early nothing is asked.
+    let send = "SendPhoneVerificationForMessageContact";
+    walk.later(SignedDuration::from_hours(23));
+    let object = stand.ask("desk").await;
+    assert_eq!(reasons(&object)[1], json!("VerificationSent"));
+    assert_eq!(stand.simulator.counts().of(send), 0);
+
+    walk.later(SignedDuration::from_hours(1));
+    let object = stand.becomes("desk", "PhoneVerified", "Verified").await;
+    assert_eq!(object.data["status"]["verification"]["phone"]["evidence"], "NothingPending");
+    assert_eq!(condition_of(&object, "Ready")["status"], "True");
+    assert_eq!((stand.simulator.counts().of(send), stand.simulator.outbox().len()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,18 +322,16 @@ async fn of_two_objects_the_older_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn report_only_takes_nothing_over_and_says_what_would_be() {
+async fn report_only_takes_nothing_over_and_says_so() {
     let stand = Stand::new().await;
     let same = listed(&stand, alike("looks", "Chaocuo")).await;
     let other = listed(&stand, alike("elsewhere", "Yuanang")).await;
     let report = json!({ "reconcilePolicy": "ReportOnly" });
-    for (object, name, would) in [
-        ("looks", "Chaocuo", "would be taken over"),
-        ("peeks", "Yuanang", "would not be taken over"),
-    ] {
+    for (object, name) in [("looks", "Chaocuo"), ("peeks", "Yuanang")] {
         stand.apply(object, name, report.clone()).await;
         let found = stand.becomes(object, "Synced", "Drifted").await;
-        assert!(message_of(&found, "Synced").contains(would), "{}", message_of(&found, "Synced"));
+        let message = message_of(&found, "Synced");
+        assert!(message.contains("ReportOnly` forbids to take it over"), "{message}");
         assert!(found.metadata.finalizers.is_none());
         tells_nothing(&found, &[&same, &other, "elsewhere", "e***"]);
     }
@@ -488,7 +546,8 @@ async fn a_tenant_who_writes_a_held_name_learns_nothing_by_guessing() {
     ];
     let mut told = Vec::new();
     for guess in guesses {
-        let mut manifest = stand.manifest("guess", "Zhangqian", guess);
+        // Whoever guesses would have messages sent, too.
+        let mut manifest = stand.manifest("guess", "Zhangqian", defaults(guess));
         manifest["metadata"]["namespace"] = json!(tenant);
         apply(&there, &manifest).await.unwrap();
         let object = becomes(&there, "guess", "Synced", "NameClaimed").await;
@@ -500,6 +559,203 @@ async fn a_tenant_who_writes_a_held_name_learns_nothing_by_guessing() {
     assert!(!told[0].concat().contains(&stand.namespace), "{told:?}");
     let now = (stand.simulator.state().contact(&id).cloned(), writes(&stand));
     assert_eq!(now, before);
+}
+
+/// A status without its times.
+fn timeless(object: &DynamicObject) -> Value {
+    let mut status = object.data["status"].clone();
+    for condition in status["conditions"].as_array_mut().unwrap() {
+        condition.as_object_mut().unwrap().remove("lastTransitionTime");
+    }
+    status
+}
+
+/// Whether the address of a guess was right showed in whether what waits was asked for, and under
+/// `ReportOnly` in what was said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_at_a_contact_that_nobody_holds_shows_nothing_in_status_or_calls() {
+    let stand = Stand::new().await;
+    let right = |number: usize| {
+        let fields = json!({ "emailAddress": format!("secret.{number}@example.com"),
+            "phoneNumber": "86-13800138056" });
+        defaults(fields)
+    };
+    let guesses = [
+        json!({ "title": "CEO" }),
+        json!({ "title": "CEO", "emailAddress": "wrong@example.com" }),
+        json!({ "title": "CEO", "phoneNumber": "86-13800138057" }),
+        json!({ "title": "CEO", "phoneNumber": null }),
+        json!({ "emailAddress": "wrong@example.com" }),
+        json!({ "messageTypes": ["FaultMessage"] }),
+    ];
+    let all_right = json!({});
+    let report = json!({ "reconcilePolicy": "ReportOnly" });
+    let mut number = 0;
+    for (management, policy) in [("Full", json!({})), ("Full", report), ("ReportOnly", json!({}))] {
+        stand.apply_directory(json!({ "management": management })).await;
+        stand.directory_becomes("Ready", "Connected").await;
+        let enforced = management == "Full" && policy == json!({});
+        let guesses = guesses.iter().chain((!enforced).then_some(&all_right));
+        let mut shown = Vec::new();
+        for guess in guesses {
+            let name = format!("Guess{}", char::from(b'a' + u8::try_from(number).unwrap()));
+            let contact = NewContact {
+                phone: Some("86-13800138056".to_owned()),
+                ..alike(&format!("secret.{number}"), &name)
+            };
+            // Each guess is the first one at its contact: nothing of it is known but the list.
+            let id = listed(&stand, contact).await;
+            let before = stand.simulator.state().contact(&id).cloned();
+            let mut fields = right(number);
+            crate::stand::merge(&mut fields, guess.clone());
+            crate::stand::merge(&mut fields, policy.clone());
+            let mark = stand.mark();
+            let object = format!("guess-{number}");
+            stand.apply(&object, &name, fields).await;
+            let reason = if enforced { "AdoptionRefused" } else { "Drifted" };
+            stand.becomes(&object, "Synced", reason).await;
+            let found = stand.ask(&object).await;
+            tells_nothing(&found, &[&id, "secret", "s***", "8056"]);
+            assert!(found.metadata.finalizers.is_none());
+            let mut status = timeless(&found);
+            status.as_object_mut().unwrap().remove("lastHandledReconcileAt");
+            // It is there if the guess has a phone, whatever the contact has.
+            let conditions = status["conditions"].as_array_mut().unwrap();
+            conditions.retain(|condition| condition["type"] != "PhoneVerified");
+            shown.push((status, stand.calls_since(mark)));
+            assert_eq!(stand.simulator.state().contact(&id).cloned(), before);
+            number += 1;
+        }
+        shown.dedup();
+        assert_eq!(shown.len(), 1, "{management} {policy}: {shown:#?}");
+        let looks = ["ListMessageContactVerifications", "GetMessageContact"];
+        let looks = if enforced { &looks[..] } else { &[] };
+        assert_eq!(shown[0].1, looks);
+    }
+    assert_eq!(writes(&stand), (0, 0));
+}
+
+/// A tenant took over a contact that was bound to another team's account, left its bindings alone,
+/// and changed the address to his own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_is_bound_to_what_is_not_allowed_is_not_taken_over() {
+    let spec = json!({ "adoption": "Always", "allowedMembers": ["fd-sim0000001"] });
+    let stand = Stand::with(Options::default(), spec).await;
+    let bound = |object: &str, name: &str, members: &[&str]| NewContact {
+        members: members.iter().map(|id| (*id).to_owned()).collect(),
+        ..alike(object, name)
+    };
+    let both = ["fd-sim0000001", "fd-sim0000002"];
+    let theirs = listed(&stand, bound("theirs", "Yuefei", &both)).await;
+    let ours = listed(&stand, bound("near", "Yueyun", &["fd-sim0000001"])).await;
+    let before = stand.simulator.state().contact(&theirs).cloned();
+    let always = json!({ "adoptionPolicy": "Always" });
+    let mut told = Vec::new();
+    for fields in [
+        always.clone(),
+        json!({ "emailAddress": "theirs@example.com" }),
+        json!({ "adoptionPolicy": "Always", "members": ["fd-sim0000001"] }),
+        json!({ "adoptionPolicy": "Always", "members": [] }),
+    ] {
+        stand.apply("thief", "Yuefei", defaults(fields)).await;
+        let object = stand.becomes("thief", "Synced", "AdoptionRefused").await;
+        assert_stalled(&object, true);
+        assert!(object.metadata.finalizers.is_none());
+        tells_nothing(&object, &["theirs", &theirs, "fd-sim0000002"]);
+        told.push(message_of(&object, "Synced"));
+    }
+    // Another spec that is refused reads the same.
+    listed(&stand, NewContact { title: "CEO".to_owned(), ..alike("other", "Yuelei") }).await;
+    stand.apply("other", "Yuelei", json!({})).await;
+    told.push(message_of(&stand.becomes("other", "Synced", "AdoptionRefused").await, "Synced"));
+    told.dedup();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(stand.simulator.state().contact(&theirs).cloned(), before);
+    assert_eq!(writes(&stand), (0, 0));
+
+    // Bound to what is allowed it is taken over; and so is the other one once it may be.
+    assert_eq!(stand.settled("near", "Yueyun", json!({})).await, ours);
+    let fields = json!({ "adoption": "Always", "allowedMembers": both });
+    stand.apply("thief", "Yuefei", always).await;
+    stand.apply_directory(fields).await;
+    let object = stand.becomes("thief", "Synced", "InSync").await;
+    assert_eq!(contact_id(&object), theirs);
+}
+
+/// The status that was to hold the contact was never stored, and nobody else got the contact before
+/// the operator was started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_whose_adoption_was_not_stored_is_free_for_another_object() {
+    let alone = alone().await;
+    let stand = Stand::on(alone.cluster, Options::default()).await;
+    let gate = Gate::start(&stand).await;
+    let operator = Operator::start(&gate.kubeconfig(), &[&stand]);
+    stand.apply_directory(json!({})).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    let id = listed(&stand, alike("first", "Xinqiji")).await;
+    let write = "PATCH messagecontacts/status";
+    let (side, mishap) = (Side::Before, Mishap::Lost);
+    gate.arm(Some(Point { write: Which::First(write.to_owned()), side, mishap }));
+    stand.apply("first", "Xinqiji", json!({})).await;
+    gate.wrote(write).await;
+    // Before it is tried again, its owner wants something else.
+    gate.cut();
+    let object = stand.object("first").await;
+    assert!(object.metadata.finalizers.is_some(), "it was about to be taken over");
+    assert_eq!(contact_id(&object), "");
+    stand.apply("first", "Xinqiji", json!({ "suspend": true })).await;
+    gate.mend();
+    let object = stand.becomes("first", "Synced", "Suspended").await;
+    assert_eq!(contact_id(&object), "");
+    assert_eq!(gate.reached().as_deref(), Some(write), "{:?}", gate.writes());
+    let same = json!({ "emailAddress": "first@example.com" });
+    assert_eq!(stand.settled("second", "Xinqiji", same).await, id);
+    assert_eq!(writes(&stand), (0, 0));
+    operator.kill();
+}
+
+/// `contactId` in a status is trusted (the tenants' role does not hold `/status`): the object has
+/// that contact from then on, and the one that it had is nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_points_to_another_contact_that_nobody_holds_is_followed() {
+    let stand = Stand::new().await;
+    let old = stand.settled("pointed", "Luyou", json!({})).await;
+    let contact = NewContact { title: "CEO".to_owned(), ..alike("elsewhere", "Luyoua") };
+    let new = listed(&stand, contact).await;
+    let bystander = stand.bystander("Luyouan");
+    let before = writes(&stand);
+    stand.patch("pointed", "status", json!({ "status": { "contactId": new } })).await;
+    // It may not be renamed as long as the old one has the name, and nothing else is written.
+    let object = stand.becomes("pointed", "Synced", "NameTaken").await;
+    assert_eq!(contact_id(&object), new);
+    stand.ask("pointed").await;
+    assert_eq!(writes(&stand), before);
+    let kept = stand.simulator.state().contact(&old).cloned();
+    let unmanaged = |directory: &DynamicObject| {
+        let listed = directory.data["status"]["unmanaged"].as_array().cloned().unwrap_or_default();
+        let mut ids: Vec<_> =
+            listed.iter().map(|it| it["contactId"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    let mut free = vec![old.clone(), bystander.id.clone()];
+    free.sort();
+    stand.directory_sees("the old one is unmanaged", |found| unmanaged(found) == free).await;
+    // Nobody is kept from it.
+    let fields = json!({ "emailAddress": "pointed@example.com" });
+    assert_eq!(stand.settled("heir", "Luyou", fields).await, old);
+    assert_eq!(stand.simulator.state().contact(&old).cloned(), kept);
+    stand.becomes("pointed", "Synced", "NameClaimed").await;
+
+    // Under a name of its own it is made as the spec says, and deleted with the object.
+    assert_eq!(stand.settled("pointed", "Luyoub", json!({})).await, new);
+    let contact = stand.in_cloud(&new);
+    assert_eq!((&*contact.name, &*contact.title), ("Luyoub", "TechnicalDirector"));
+    stand.delete("pointed").await;
+    stand.is_gone("pointed").await;
+    assert!(stand.simulator.state().contact(&new).is_none());
+    assert_eq!(stand.simulator.state().contact(&old).cloned(), kept);
+    stand.is_untouched(&bystander);
 }
 
 /// The gateway carries out one Add twice. The name is unique, so that the second one is refused, and

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cluster::Cluster;
+use directory_simulator::switches::EmptyPhone;
 use directory_simulator::{ContactChange, Fault, FaultKind, Options};
 use jiff::SignedDuration;
 use kube::Client;
@@ -180,4 +181,119 @@ async fn refusals_in_between_hide_no_fight() {
         std::future::ready(if done == 6 { Ok(()) } else { Err(done) })
     });
     done.await.unwrap();
+}
+
+/// An operator of the story's own, and a directory that is listed only when somebody asks.
+struct Own {
+    cluster: &'static Cluster,
+    stand: Stand,
+    clock: Clock,
+    running: JoinHandle<()>,
+}
+
+impl Own {
+    async fn new() -> Self {
+        static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+        let cluster = CLUSTER.get_or_init(stand::another_cluster).await;
+        let clock = Clock::system();
+        let running = operator(cluster, &clock);
+        let stand = Stand::on(cluster, Options::default()).await;
+        stand.apply_directory(json!({ "pollInterval": "24h" })).await;
+        stand.directory_becomes("Ready", "Connected").await;
+        Self { cluster, stand, clock, running }
+    }
+
+    /// The operator dies, another one begins, and has listed the directory and looked.
+    async fn restart(&mut self) {
+        self.running.abort();
+        let _ = (&mut self.running).await;
+        self.running = operator(self.cluster, &self.clock);
+        self.stand.ask_directory().await;
+        self.stand.all_seen().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn since_when_a_field_differs_outlives_the_operator() {
+    let mut own = Own::new().await;
+    let report = json!({ "reconcilePolicy": "ReportOnly" });
+    let id = own.stand.settled("watched", "Mengao", json!({})).await;
+    own.stand.settled("watched", "Mengao", report).await;
+    changed_back(&own.stand, &id).await;
+    let object = own.stand.becomes("watched", "Synced", "Drifted").await;
+    let since = object.data["status"]["drift"][0]["since"].clone();
+    assert!(since.is_string());
+    for _ in 0..2 {
+        own.stand.simulator.advance(Duration::from_mins(3));
+        own.clock.advance(SignedDuration::from_mins(3));
+        own.restart().await;
+        let object = own.stand.becomes("watched", "Synced", "Drifted").await;
+        assert_eq!(object.data["status"]["drift"][0]["since"], since);
+    }
+    assert_eq!(updates(&own.stand), 0);
+    ends(own.running).await;
+}
+
+/// An answer of the cloud to an update that it has not made.
+fn pretended() -> Fault {
+    let kind = FaultKind::Raw {
+        status: 200,
+        headers: Vec::new(),
+        body: r#"{"RequestId":"51A00000-0000-4000-8000-00000000000F"}"#.to_owned(),
+        repeat: 1,
+        executed: false,
+    };
+    Fault::on("UpdateMessageContact", kind)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_reads_back_differently_is_counted_over_restarts() {
+    let mut own = Own::new().await;
+    let id = own.stand.settled("stubborn", "Wangjian", json!({})).await;
+    let bystander = own.stand.bystander("Wangjianzi");
+    own.stand.simulator.fault(pretended());
+    // What ends the pass in between: the second update is refused.
+    let refused = FaultKind::error(503, "ServiceUnavailable");
+    own.stand.simulator.fault(Fault::on("UpdateMessageContact", refused));
+    assert!(own.stand.simulator.change_contact(&id, titled("CEO")));
+    own.stand.ask_directory().await;
+    let once = |object: &DynamicObject| object.data["status"]["lastWrite"]["mismatches"] == 1;
+    own.stand.sees("stubborn", "the first one is written down", once).await;
+    own.stand
+        .cloud("the second is refused", |it| {
+            (it.counts().of("UpdateMessageContact") == 2).then_some(())
+        })
+        .await;
+    own.stand.simulator.clear_faults();
+    own.stand.simulator.fault(pretended().times(100));
+    own.restart().await;
+    own.stand.becomes("stubborn", "Synced", "DriftContested").await;
+    assert_eq!(updates(&own.stand), 3, "two were answered, and one was refused");
+    for _ in 0..2 {
+        own.restart().await;
+        own.stand.becomes("stubborn", "Synced", "DriftContested").await;
+        assert_eq!(updates(&own.stand), 3);
+    }
+    own.stand.is_untouched(&bystander);
+    ends(own.running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_cannot_be_taken_out_is_not_asked_for_again_after_a_restart() {
+    for answer in [EmptyPhone::Ignore, EmptyPhone::Reject] {
+        let mut own = Own::new().await;
+        own.stand.simulator.switches(|switches| switches.empty_phone = answer);
+        let phone = json!({ "phoneNumber": "86-13800138031" });
+        own.stand.settled("kept", "Lisu", phone).await;
+        own.stand.apply("kept", "Lisu", json!({})).await;
+        own.stand.becomes("kept", "Synced", "NotRemovable").await;
+        let before = updates(&own.stand);
+        assert_eq!(before, if answer == EmptyPhone::Ignore { 2 } else { 1 });
+        for _ in 0..2 {
+            own.restart().await;
+            own.stand.becomes("kept", "Synced", "NotRemovable").await;
+            assert_eq!(updates(&own.stand), before, "{answer:?}");
+        }
+        ends(own.running).await;
+    }
 }

@@ -19,6 +19,7 @@ use http::{Method, header};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, Resource as _};
 use message_contact_operator::api::{MessageContact, ResourceDirectory};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -83,7 +84,17 @@ struct Count {
     reached: Option<String>,
 }
 
+/// The writes of directories' statuses that carry how many messages were sent.
+#[derive(Default)]
+struct Books {
+    /// Their bodies, in the order in which they arrived.
+    written: Vec<Value>,
+    /// How many more of them are refused, as if somebody else had been faster.
+    conflicts: usize,
+}
+
 struct Shared {
+    books: Mutex<Books>,
     /// Whether the apiserver is out of reach.
     is_cut: watch::Sender<bool>,
     count: Mutex<Count>,
@@ -120,6 +131,7 @@ impl Gate {
             (Namespace::url_path(&(), None), View::OneObject(stand.namespace.clone())),
         ]);
         let shared = Arc::new(Shared {
+            books: Mutex::default(),
             is_cut: watch::Sender::new(false),
             count: Mutex::default(),
             told: Notify::new(),
@@ -162,6 +174,16 @@ impl Gate {
     /// The apiserver can be reached again.
     pub fn mend(&self) {
         self.shared.is_cut.send_replace(false);
+    }
+
+    /// The next writes of how many messages a directory has sent are answered 409.
+    pub fn books_conflict(&self, times: usize) {
+        self.shared.books.lock().unwrap().conflicts = times;
+    }
+
+    /// What was written of how many messages a directory has sent, refused or not.
+    pub fn books(&self) -> Vec<Value> {
+        self.shared.books.lock().unwrap().written.clone()
     }
 
     /// Waits until everything stands still at the point.
@@ -236,8 +258,11 @@ impl Shared {
             hang_up();
         }
         let write = (request.method() != Method::GET).then(|| written(&request));
-        let request = self.narrowed(request);
+        let (request, conflicts) = self.booked(self.narrowed(request), write.as_deref()).await;
         let forward = async {
+            if conflicts {
+                return conflict();
+            }
             match proxy::send(&self.apiserver, request).await {
                 Ok(answer) => answer,
                 Err(error) => bad_gateway(error),
@@ -252,6 +277,25 @@ impl Shared {
             let cut = async move { is_cut.wait_for(|cut| *cut).await.map(drop) };
             Body::from_stream(body.into_data_stream().take_until(Box::pin(cut)))
         })
+    }
+
+    /// Notes what is written of how many messages were sent, and whether that is refused.
+    async fn booked(&self, request: Request, write: Option<&str>) -> (Request, bool) {
+        if write != Some("PATCH resourcedirectories/status") {
+            return (request, false);
+        }
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let patch: Value = serde_json::from_slice(&body).unwrap();
+        let request = Request::from_parts(parts, Body::from(body));
+        if patch["status"]["verificationSends"].is_null() {
+            return (request, false);
+        }
+        let mut books = self.books.lock().unwrap();
+        books.written.push(patch);
+        let conflicts = books.conflicts > 0;
+        books.conflicts = books.conflicts.saturating_sub(1);
+        (request, conflicts)
     }
 
     async fn pass_to_cloud(&self, request: Request) -> Response<Body> {
@@ -376,6 +420,14 @@ async fn whole(answer: reqwest::Response) -> Response<Body> {
 /// nothing.
 fn hang_up() -> ! {
     std::panic::resume_unwind(Box::new("the connection is closed"))
+}
+
+/// What the apiserver answers to a write of what was read too long ago.
+fn conflict() -> Response<Body> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "the object has been modified", "reason": "Conflict", "code": 409 });
+    let answer = Response::builder().status(409).header(header::CONTENT_TYPE, "application/json");
+    answer.body(Body::from(status.to_string())).unwrap()
 }
 
 fn bad_gateway(error: String) -> Response<Body> {

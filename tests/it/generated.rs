@@ -8,6 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use message_contact_operator::cli::validate;
+use message_contact_operator::controller::{
+    SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
+};
 use message_contact_operator::domain::ledger::Ledger;
 use message_contact_operator::domain::verdict::Reason;
 use message_contact_operator::domain::verification::VerificationPolicy;
@@ -30,6 +33,22 @@ fn the_guide_to_verification_has_the_limits_of_the_code() {
         format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
     ] {
         assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");
+    }
+}
+
+#[test]
+fn the_guide_to_values_from_secrets_has_the_times_of_the_code() {
+    let guide = fs::read_to_string(root().join("docs/values-from-secrets.md")).unwrap();
+    let (every, pace) = (SECRETS_READ_EVERY.as_millis(), SECRETS_PACE.as_millis());
+    assert_eq!(every, 60_000, "the guide says: once a minute");
+    assert_eq!(pace, 50, "the guide says: a twentieth of a second");
+    for words in [
+        format!("noticed within {} seconds,", every / 1_000),
+        format!("at most {} Secrets a second:", 1_000 / pace),
+        format!("with more than {} in use it takes", every / pace),
+        format!("looked for again after {} seconds,", SECRETS_READ_AGAIN_AFTER.as_secs()),
+    ] {
+        assert!(guide.contains(&words), "docs/values-from-secrets.md lacks `{words}`");
     }
 }
 
@@ -276,8 +295,11 @@ fn each_reason_that_stalls_has_a_way_out() {
 
 #[test]
 fn the_manifests_that_people_copy_are_valid() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let manifests = blocks(&readme, "yaml").join("---\n");
+    let pages = ["README.md", "docs/policies.md"].map(|page| {
+        let page = fs::read_to_string(root().join(page)).unwrap();
+        blocks(&page, "yaml").join("---\n")
+    });
+    let manifests = pages.join("---\n");
     let paths = ["-".into(), root().join("examples")];
     let mut told = Vec::new();
     let summary = validate::run(&paths, &mut manifests.as_bytes(), &mut told).unwrap();

@@ -614,6 +614,7 @@ impl<'a> World<'a> {
                 add: self.add,
                 outranked: cloud.outranked,
                 ledger: &self.ledger,
+                allowed_members: directory.as_ref().and_then(|it| it.allowed_members.as_ref()),
             }),
         };
         let input = Input {

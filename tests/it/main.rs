@@ -12,6 +12,7 @@ mod privacy;
 mod process;
 mod proxy;
 mod stand;
+mod walk;
 
 mod adoption;
 mod bad_input;
@@ -36,6 +37,7 @@ mod killed;
 mod lost_answers;
 mod management;
 mod matrix;
+mod message_limits;
 mod moving;
 mod name_taken;
 mod namespace_deleted;

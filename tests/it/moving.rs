@@ -140,7 +140,7 @@ impl Place<'_> {
                 let (api, name) = self.of_kind(client, kind, namespace, name);
                 let object = becomes(&api, &name, "Synced", "Drifted").await;
                 let message = message_of(&object, "Synced");
-                assert!(message.contains("would be taken over"), "{message}");
+                assert!(message.contains("is in the directory already"), "{message}");
                 assert!(object.data["status"].get("contactId").is_none(), "nothing is held yet");
             }
             _ => panic!("the story does not know this command: {command}"),

@@ -1,9 +1,12 @@
 //! One mail, not more, whatever comes between.
 
+use std::collections::BTreeSet;
+
 use directory_simulator::{Click, Fault, FaultKind, Simulator};
 use serde_json::{Value, json};
 
 use crate::crashes::Life;
+use crate::many;
 use crate::stand::{self, PATIENCE, Stand};
 
 const SEND: &str = "SendEmailVerificationForMessageContact";
@@ -170,6 +173,67 @@ async fn deleted_and_created_again_it_gets_no_second_mail() {
     assert!(object.data["status"]["verification"]["email"]["nextSendTime"].is_string());
     stand.ask("desk").await;
     assert_eq!(sent(&stand), ["desk@example.com"]);
+}
+
+/// Every write of how many messages a directory has sent says which version it changes; none of them
+/// passes over what somebody else has written meanwhile.
+fn all_are_versioned(books: &[Value]) {
+    for patch in books {
+        let version = patch["metadata"]["resourceVersion"].as_str();
+        assert!(version.is_some_and(|version| !version.is_empty()), "{patch}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_while_the_mail_is_counted_costs_no_second_mail_and_counts_it_once() {
+    for conflicts in [0, 1, 3] {
+        let life = Life::new(format!("{conflicts} conflicts")).await;
+        let stand = &life.stand;
+        life.gate.books_conflict(conflicts);
+        life.start();
+        life.connect().await;
+        stand.apply("desk", "Kefu", asked(json!({}))).await;
+        is_asked_once(stand, "desk@example.com").await;
+        let books = life.gate.books();
+        all_are_versioned(&books);
+        assert!(books.len() > conflicts, "{books:#?}");
+        let directory = stand.object_of_directory().await;
+        let sends = &directory.data["status"]["verificationSends"];
+        assert_eq!((&sends["count"], &sends["recent"][0]["count"]), (&json!(1), &json!(1)));
+    }
+}
+
+/// They are counted one behind the other, each write with all that were counted before it: never more
+/// writes than messages while nobody else writes the object, and none is refused and made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_mails_at_once_are_counted_with_no_more_writes_than_mails() {
+    const MAILS: usize = 20;
+    let life = Life::new("twenty mails".to_owned()).await;
+    let stand = &life.stand;
+    stand.simulator.quotas(|quotas| quotas.contacts = 2 * MAILS);
+    life.start();
+    life.connect().await;
+    let names: Vec<_> =
+        (0..MAILS).map(|number| (format!("m-{number}"), many::name(number))).collect();
+    for (object, name) in &names {
+        stand.settled(object, name, json!({})).await;
+    }
+    // All are owed theirs at once.
+    let ask = names.iter().map(|(object, name)| stand.apply(object, name, asked(json!({}))));
+    futures::future::join_all(ask).await;
+    stand.cloud("all mails", |it| (it.outbox().len() >= MAILS).then_some(())).await;
+    for (object, _) in &names {
+        stand.becomes(object, "EmailVerified", "VerificationSent").await;
+    }
+    stand.ask_directory().await;
+    assert_eq!(sent(stand).iter().collect::<BTreeSet<_>>().len(), MAILS);
+    assert_eq!(sent(stand).len(), MAILS);
+    let books = life.gate.books();
+    all_are_versioned(&books);
+    println!("{} writes of the books for {MAILS} mails", books.len());
+    assert!(books.len() <= MAILS, "{} writes", books.len());
+    let directory = stand.object_of_directory().await;
+    assert_eq!(directory.data["status"]["verificationSends"]["count"], MAILS);
 }
 
 /// A mail that was clearly refused is still owed, and one to the phone does not take its place.

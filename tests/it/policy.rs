@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::same_name::a_second_later;
 use crate::stand::{self, Stand, assert_stalled, condition_of, message_of};
 use crate::values_from_secrets::mail_from;
 
@@ -115,6 +116,8 @@ async fn a_violator_older_than_its_policy_is_told_left_as_it_is_and_can_be_delet
     stand.ask_directory().await;
     stand.ask("older").await;
     assert_eq!(stand.in_cloud(&id).title, "CEO");
+    let events = stand.told().await.events;
+    assert_eq!(events.matches("\"PolicyViolation\"").count(), 1, "{events}");
 
     // Who is told and only warned is put right.
     stand.apply_policy("phones", phones("Warn")).await;
@@ -183,8 +186,9 @@ async fn a_violator_keeps_its_name_from_nobody() {
     let stand = Stand::new().await;
     stand.put("mailboxes", json!({ "mail": "outside@example.org" })).await;
     stand.apply_policy("ours", domain("Deny", "example.com")).await;
-    stand.apply("older", "Xiangxiu", mail_from("mailboxes")).await;
+    let older = stand.apply("older", "Xiangxiu", mail_from("mailboxes")).await;
     stand.becomes("older", "Synced", "PolicyViolation").await;
+    a_second_later(&older).await;
     stand.settled("younger", "Xiangxiu", json!({})).await;
     // A policy that goes gives nobody a name that is held.
     stand.delete_policy("ours").await;
@@ -192,6 +196,23 @@ async fn a_violator_keeps_its_name_from_nobody() {
     stand.ask("younger").await;
     stand.becomes("younger", "Ready", "InSync").await;
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimant_goes_on_when_a_policy_stops_the_older_one() {
+    let stand = Stand::new().await;
+    // The cloud refuses it, and it keeps its turn.
+    let refused =
+        json!({ "phoneNumber": "999-13800138072", "emailAddress": "outside@example.org" });
+    let older = stand.apply("stuck", "Zhanghua", refused).await;
+    stand.becomes("stuck", "Synced", "InvalidContact").await;
+    a_second_later(&older).await;
+    stand.apply("next", "Zhanghua", json!({})).await;
+    stand.becomes("next", "Synced", "NameClaimed").await;
+    // It speaks of both, says nothing new to the second, and stops the first.
+    stand.apply_policy("ours", domain("Deny", "example.com")).await;
+    stand.becomes("next", "Ready", "InSync").await;
+    stand.becomes("stuck", "Synced", "PolicyViolation").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

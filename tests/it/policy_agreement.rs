@@ -200,13 +200,19 @@ impl Ring {
             let expected = opinion.filter(|opinion| !opinion.violations.is_empty());
             let expected = expected.map(Opinion::message);
             let begin = format!("ContactPolicy `{}`: ", policy.name);
-            let texts: Vec<&str> = match policy.enforcement {
-                Enforcement::Deny => vec![&answer.message],
-                Enforcement::Warn => answer.warnings.iter().map(String::as_str).collect(),
-                Enforcement::Audit => noted.iter().map(|text| text.as_str()).collect(),
+            let refused = vec![answer.message.as_str()];
+            let warned: Vec<_> = answer.warnings.iter().map(String::as_str).collect();
+            let noted: Vec<_> = noted.iter().map(|text| text.as_str()).collect();
+            let (texts, others) = match policy.enforcement {
+                Enforcement::Deny => (refused, [warned, noted]),
+                Enforcement::Warn => (warned, [refused, noted]),
+                Enforcement::Audit => (noted, [refused, warned]),
             };
-            let theirs =
-                texts.iter().find_map(|text| text.find(&begin).map(|from| text[from..].to_owned()));
+            let told = |text: &&str| text.find(&begin).map(|from| text[from..].to_owned());
+            let theirs = texts.iter().find_map(told);
+            if others.iter().flatten().any(|text| told(text).is_some()) {
+                seen.disagreements.push(format!("{}: told where it is not asked", policy.name));
+            }
             if theirs != expected {
                 seen.disagreements.push(format!(
                     "{contact}\n   {policy:?}\n   the apiserver: {theirs:?}\n   ours: {expected:?}"

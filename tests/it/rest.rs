@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cluster::{AuditEvent, By, Cluster, Mark};
+use directory_simulator::{Fault, FaultKind, Options, Simulator};
 use jiff::SignedDuration;
 use kube::api::{Patch, PatchParams};
 use message_contact_operator::clock::Clock;
@@ -10,7 +11,8 @@ use serde_json::json;
 
 use crate::many::{self, bring_in, counted, name, roomy};
 use crate::privacy;
-use crate::stand::{self, PATIENCE, Stand};
+use crate::stand::{self, PATIENCE, Stand, condition_of};
+use crate::walk::Walk;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() {
@@ -87,6 +89,52 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
     let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
     assert_eq!(written, [("messagecontacts", "rest-8")], "{writes:#?}");
     operator.abort();
+}
+
+/// It stayed `Ready`, and deaf: it read no Secret and answered nobody who asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_does_not_connect_after_a_restart_says_so_after_a_minute() {
+    let mut walk = Walk::new(Options::default()).await;
+    let id = walk.stand.settled("desk", "Kefu", json!({})).await;
+    // Neither is a failure of the connection. Of the second one nothing else is told.
+    for (status, code) in [(400, "Throttling.User"), (429, "ConcurrentCallNotSupported")] {
+        for asked in [false, true] {
+            let refusal = Fault::on("GetResourceDirectory", FaultKind::error(status, code));
+            walk.stand.simulator.fault(refusal.times(u32::MAX));
+            walk.stand.simulator.reset_counts();
+            walk.restart().await;
+            let stand = &walk.stand;
+            let refused = |it: &Simulator| (it.counts().ended(code) > 1).then_some(());
+            stand.cloud("it is refused", refused).await;
+            // What was said before stands for a moment.
+            let directory = stand.object_of_directory().await;
+            assert_eq!(condition_of(&directory, "Ready")["status"], "True", "{code}");
+            if asked {
+                // Whoever asks is told how things stand.
+                let text = format!("after {code}");
+                stand::request(&stand.directories(), &stand.directory, &text).await;
+                stand
+                    .directory_sees("it is answered", |found| {
+                        found.data["status"]["lastHandledReconcileAt"] == json!(text)
+                    })
+                    .await;
+            } else {
+                walk.later(SignedDuration::from_secs(60));
+            }
+            let directory = stand.directory_becomes("Ready", "Pending").await;
+            assert_eq!(condition_of(&directory, "Ready")["status"], "Unknown", "{code}");
+            let object = stand.becomes("desk", "Synced", "DirectoryNotReady").await;
+            assert_eq!(object.data["status"]["contactId"], json!(id));
+            assert_eq!(stand.simulator.counts().of("ListMessageContacts"), 0);
+
+            stand.simulator.clear_faults();
+            walk.later(SignedDuration::from_mins(5));
+            stand.directory_becomes("Ready", "Connected").await;
+            let object = stand.becomes("desk", "Synced", "InSync").await;
+            assert_eq!(object.data["status"]["contactId"], json!(id));
+            assert_eq!(stand.simulator.counts().writes, 0);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,16 +110,29 @@ fn operator(cluster: &'static Cluster) {
     });
 }
 
+/// The key of the hashes of the operators in this process.
+fn hash_key() -> HashKey {
+    HashKey::new([7; HashKey::BYTES])
+}
+
 /// Runs the controllers in this process until the future is dropped.
 pub async fn run_operator(client: Client, clock: Clock) {
+    run_operator_with_key(client, clock, hash_key()).await;
+}
+
+/// As [`run_operator`], with a key of its own.
+pub async fn run_operator_with_key(client: Client, clock: Clock, hash_key: HashKey) {
     let allow_list = ports().map(|port| format!("http://127.0.0.1:{port}")).collect();
     let environment = Environment::new(OPERATOR_NAMESPACE.to_owned(), allow_list, environment);
-    run_operator_in(client, environment, clock).await;
+    controllers(client, environment, hash_key, clock).await;
 }
 
 /// As [`run_operator`], in an environment of its own.
 pub async fn run_operator_in(client: Client, environment: Environment, clock: Clock) {
-    let hash_key = HashKey::new([7; HashKey::BYTES]);
+    controllers(client, environment, hash_key(), clock).await;
+}
+
+async fn controllers(client: Client, environment: Environment, hash_key: HashKey, clock: Clock) {
     let never = std::future::pending();
     controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
 }

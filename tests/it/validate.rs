@@ -853,6 +853,43 @@ async fn the_printed_definitions_are_what_the_apiserver_takes() {
     stand::cluster().await.apply_crds(&crds).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_rules_of_admission_are_what_the_apiserver_takes() {
+    let printed = said_of(&["crds", "--admission"], "");
+    let client = stand::cluster().await.client();
+    let documents: Vec<_> = printed.split("---\n").skip(1).collect();
+    let rules = api::admission::rules();
+    let objects = rules.iter().flat_map(|(policy, binding)| {
+        [serde_json::to_value(policy).unwrap(), serde_json::to_value(binding).unwrap()]
+    });
+    let objects: Vec<Value> = objects.collect();
+    assert_eq!(documents.len(), objects.len());
+    for (document, object) in documents.into_iter().zip(&objects) {
+        let plural = match object["kind"].as_str().unwrap() {
+            "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+            _ => "validatingadmissionpolicybindings",
+        };
+        let name = object["metadata"]["name"].as_str().unwrap();
+        // As text, so that the apiserver reads the YAML.
+        let uri = format!(
+            "/apis/admissionregistration.k8s.io/v1/{plural}/{name}?fieldManager=a-person&force=true"
+        );
+        let request = http::Request::patch(uri)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(document.as_bytes().to_vec())
+            .unwrap();
+        let stored: Value = client.request(request).await.unwrap();
+        for (field, value) in object["spec"].as_object().unwrap() {
+            let mut stored = stored["spec"][field].clone();
+            if field == "matchConstraints" {
+                // What the apiserver fills in.
+                stored.as_object_mut().unwrap().retain(|name, _| !value[name].is_null());
+            }
+            assert_eq!(stored, *value, "{name}: {field}");
+        }
+    }
+}
+
 #[test]
 fn every_shell_gets_a_script_and_every_command_explains_itself() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
@@ -865,6 +902,7 @@ fn every_shell_gets_a_script_and_every_command_explains_itself() {
         (vec!["--help"], "message contacts"),
         (vec!["run", "--help"], "--allow-endpoint"),
         (vec!["crds", "--help"], "custom resource definitions"),
+        (vec!["crds", "--help"], "--admission"),
         (vec!["validate", "--help"], "Exit code 0"),
         (vec!["completions", "--help"], "zsh"),
         (vec!["--version"], env!("CARGO_PKG_VERSION")),

@@ -1,55 +1,13 @@
 //! The confirmation of a contact's channels: one message, the owner's click, and all that can come
 //! between them.
 
-use std::time::Duration;
-
-use cluster::Cluster;
 use directory_simulator::switches::{ActiveWhen, Shown};
 use directory_simulator::{Click, Fault, FaultKind, Options, Quotas};
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{DynamicObject, Patch, PatchParams};
-use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::many::operator_client;
-use crate::privacy;
-use crate::stand::{self, Stand, condition_of, message_of};
-
-/// What a spec says that leaves everything to its defaults.
-fn defaults(fields: Value) -> Value {
-    let mut whole = json!({ "readyWhen": null, "verification": null });
-    stand::merge(&mut whole, fields);
-    whole
-}
-
-fn reason(object: &DynamicObject, condition: &str) -> String {
-    condition_of(object, condition)["reason"].as_str().unwrap_or_default().to_owned()
-}
-
-fn status(object: &DynamicObject, condition: &str) -> String {
-    condition_of(object, condition)["status"].as_str().unwrap_or_default().to_owned()
-}
-
-fn channel<'a>(object: &'a DynamicObject, channel: &str) -> &'a Value {
-    &object.data["status"]["verification"][channel]
-}
-
-/// The addresses and numbers that messages were sent to, oldest first.
-fn sent(stand: &Stand) -> Vec<String> {
-    stand.simulator.outbox().into_iter().map(|message| message.target).collect()
-}
-
-async fn annotate(stand: &Stand, object: &str, text: &str) {
-    let patch = json!({ "metadata": { "annotations": {
-        "message-contacts.dev/resendRequestedAt": text } } });
-    let contacts = stand.contacts();
-    contacts.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    stand
-        .sees(object, "the request is handled", |found| {
-            found.data["status"]["lastHandledResendAt"] == json!(text)
-        })
-        .await;
-}
+use crate::stand::{Stand, condition_of, message_of};
+use crate::walk::{DAY, SEND, Walk, annotate, channel, defaults, reason, sent, status};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_is_sent_once_and_a_click_makes_the_contact_ready() {
@@ -139,57 +97,114 @@ async fn nothing_is_sent_where_the_spec_forbids_it() {
     assert_eq!(status(&object, "Ready"), "True");
 }
 
+/// A channel of which the value is changed, and how its values look where they are shown.
+struct Changed {
+    channel: &'static str,
+    condition: &'static str,
+    field: &'static str,
+    parameter: &'static str,
+    old: &'static str,
+    new: &'static str,
+    masked: [&'static str; 2],
+}
+
+const CHANGED: [Changed; 2] = [
+    Changed {
+        channel: "email",
+        condition: "EmailVerified",
+        field: "emailAddress",
+        parameter: "EmailAddress",
+        old: "desk@example.com",
+        new: "new@example.org",
+        masked: ["d***@example.com", "n***@example.org"],
+    },
+    Changed {
+        channel: "phone",
+        condition: "PhoneVerified",
+        field: "phoneNumber",
+        parameter: "PhoneNumber",
+        old: "86-13800138021",
+        new: "86-13900139022",
+        masked: ["86-138****8021", "86-139****9022"],
+    },
+];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_address_waits_while_the_old_one_stays_and_going_back_takes_it_back() {
-    for shown in [Shown::Effective, Shown::Pending] {
-        let stand = Stand::new().await;
-        stand.simulator.switches(|switches| switches.shown_while_pending = shown);
-        let id = stand.settled("desk", "Kefu", defaults(json!({}))).await;
-        stand.cloud("the mail", |it| (it.outbox().len() == 1).then_some(())).await;
-        assert_eq!(stand.simulator.confirm("desk@example.com"), Click::Confirmed);
-        stand.ask_directory().await;
-        stand.becomes("desk", "EmailVerified", "Verified").await;
-
-        let new = json!({ "emailAddress": "new@example.org" });
-        stand.apply("desk", "Kefu", defaults(new.clone())).await;
-        let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-        stand.cloud("the second mail", |it| (it.outbox().len() == 2).then_some(())).await;
-        assert_eq!(sent(&stand)[1], "new@example.org");
-        assert_eq!(
-            (status(&object, "Synced"), status(&object, "Ready")),
-            ("True".into(), "False".into())
-        );
-        let old = stand.in_cloud(&id).email.effective;
-        assert_eq!(old.as_deref(), Some("desk@example.com"), "messages still go to the old one");
-        if shown == Shown::Effective {
-            assert_eq!(object.data["status"]["observed"]["emailAddress"], "d***@example.com");
-            assert_eq!(channel(&object, "email")["waiting"], "n***@example.org");
+async fn a_new_value_waits_while_the_old_one_stays_and_going_back_takes_it_back() {
+    for changed in &CHANGED {
+        for shown in [Shown::Effective, Shown::Pending] {
+            goes_forth_and_back(changed, shown).await;
         }
-
-        let mark = stand.mark();
-        stand.apply("desk", "Kefu", defaults(json!({}))).await;
-        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
-        assert_eq!(status(&object, "Ready"), "True", "{shown:?}");
-        let calls = stand.calls_since(mark);
-        let writes: Vec<_> = calls
-            .iter()
-            .filter(|call| ["Get", "List", "Send"].iter().all(|word| !call.starts_with(word)))
-            .collect();
-        assert_eq!(writes, ["CancelMessageContactUpdate EmailAddress"], "{shown:?} {calls:?}");
-        assert_eq!(stand.in_cloud(&id).email.pending, None);
-        assert_eq!(sent(&stand).len(), 2, "nobody is asked again");
-
-        // Forward once more, and this time the owner confirms: the mail of the same slot still
-        // counts, so that a person has to ask for another one.
-        stand.apply("desk", "Kefu", defaults(new)).await;
-        stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-        annotate(&stand, "desk", "the first one was taken back").await;
-        stand.cloud("the third mail", |it| (it.outbox().len() == 3).then_some(())).await;
-        assert_eq!(stand.simulator.confirm("new@example.org"), Click::Confirmed);
-        let object = stand.becomes("desk", "EmailVerified", "Verified").await;
-        assert_eq!(object.data["status"]["observed"]["emailAddress"], "n***@example.org");
-        assert_eq!(channel(&object, "email").get("waiting"), None);
     }
+}
+
+async fn goes_forth_and_back(changed: &Changed, shown: Shown) {
+    let Changed { channel: of, condition, field, parameter, old, new, masked } = *changed;
+    let case = format!("{of}, {shown:?}");
+    let stand = Stand::new().await;
+    stand.simulator.switches(|switches| switches.shown_while_pending = shown);
+    let spec = |value: &str| {
+        let mut fields = json!({ "phoneNumber": CHANGED[1].old });
+        fields[field] = json!(value);
+        defaults(fields)
+    };
+    let id = stand.settled("desk", "Kefu", spec(old)).await;
+    stand.cloud("both messages", |it| (it.outbox().len() == 2).then_some(())).await;
+    for known in &CHANGED {
+        assert_eq!(stand.simulator.confirm(known.old), Click::Confirmed);
+    }
+    stand.ask_directory().await;
+    for known in &CHANGED {
+        stand.becomes("desk", known.condition, "Verified").await;
+    }
+
+    stand.apply("desk", "Kefu", spec(new)).await;
+    stand.becomes("desk", condition, "VerificationSent").await;
+    stand.cloud("the third message", |it| (it.outbox().len() == 3).then_some(())).await;
+    assert_eq!(sent(&stand)[2], new);
+    let object = stand.ask("desk").await;
+    assert_eq!(
+        (status(&object, "Synced"), status(&object, "Ready")),
+        ("True".into(), "False".into())
+    );
+    let contact = stand.in_cloud(&id);
+    let in_force = if of == "email" { contact.email } else { contact.phone };
+    assert_eq!(in_force.effective.as_deref(), Some(old), "messages still go to the old one");
+    let (seen, waiting) = match shown {
+        Shown::Effective => (masked[0], json!(masked[1])),
+        // That it waits is known, and is shown as it is in force.
+        Shown::Pending => (masked[1], Value::Null),
+    };
+    assert_eq!(object.data["status"]["observed"][field], seen, "{case}");
+    assert_eq!(channel(&object, of)["waiting"], waiting, "{case}");
+    let other = &CHANGED[usize::from(of == "email")];
+    assert_eq!(reason(&object, other.condition), "Verified", "{case}");
+    assert_eq!(channel(&object, other.channel).get("waiting"), None, "{case}");
+
+    let mark = stand.mark();
+    stand.apply("desk", "Kefu", spec(old)).await;
+    let object = stand.becomes("desk", condition, "Verified").await;
+    assert_eq!(status(&object, "Ready"), "True", "{case}");
+    let calls = stand.calls_since(mark);
+    let writes: Vec<_> = calls
+        .iter()
+        .filter(|call| ["Get", "List", "Send"].iter().all(|word| !call.starts_with(word)))
+        .collect();
+    assert_eq!(writes, [&format!("CancelMessageContactUpdate {parameter}")], "{case} {calls:?}");
+    let contact = stand.in_cloud(&id);
+    assert_eq!((contact.email.pending, contact.phone.pending), (None, None));
+    assert_eq!(sent(&stand).len(), 3, "nobody is asked again");
+
+    // Forward once more, and this time the owner confirms: the message of the same slot still
+    // counts, so that a person has to ask for another one.
+    stand.apply("desk", "Kefu", spec(new)).await;
+    stand.becomes("desk", condition, "VerificationSent").await;
+    annotate(&stand, "desk", "the first one was taken back").await;
+    stand.cloud("the fourth message", |it| (it.outbox().len() == 4).then_some(())).await;
+    assert_eq!(stand.simulator.confirm(new), Click::Confirmed);
+    let object = stand.becomes("desk", condition, "Verified").await;
+    assert_eq!(object.data["status"]["observed"][field], masked[1]);
+    assert_eq!(channel(&object, of).get("waiting"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,8 +259,7 @@ async fn two_contacts_of_one_mailbox_are_asked_for_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_else() {
     let stand = Stand::new().await;
-    let send = "SendEmailVerificationForMessageContact";
-    stand.simulator.fault(Fault::on(send, FaultKind::error(403, "NoPermission")).times(100));
+    stand.simulator.fault(Fault::on(SEND, FaultKind::error(403, "NoPermission")).times(100));
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     let object = stand
         .sees("desk", "says what is missing", |found| {
@@ -276,67 +290,18 @@ async fn a_message_that_may_not_be_sent_is_tried_again_and_holds_back_nothing_el
 async fn what_was_sent_without_an_answer_counts_as_sent_and_is_no_evidence() {
     for executed in [true, false] {
         let stand = Stand::new().await;
-        let send = "SendEmailVerificationForMessageContact";
-        let fault = Fault::on(send, FaultKind::html_502(executed));
+        let fault = Fault::on(SEND, FaultKind::html_502(executed));
         stand.simulator.fault(fault.times(1));
         stand.apply("desk", "Kefu", defaults(json!({}))).await;
         let object = stand.becomes("desk", "EmailVerified", "VerificationSent").await;
         assert_eq!(channel(&object, "email")["sends"], 1);
         stand.ask("desk").await;
         assert_eq!(sent(&stand).len(), usize::from(executed));
-        assert_eq!(stand.simulator.counts().of(send), 1);
+        assert_eq!(stand.simulator.counts().of(SEND), 1);
     }
 }
 
 // --- Days on a clock that is moved --------------------------------------------------------------
-
-/// An operator of its own on a clock that stories move; one of them at a time.
-struct Walk {
-    stand: Stand,
-    clock: Clock,
-    operator: tokio::task::JoinHandle<()>,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
-}
-
-impl Walk {
-    async fn new(options: Options) -> Self {
-        static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
-        static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        privacy::listen();
-        let alone = ALONE.lock().await;
-        let start = || Cluster::start(cluster::Options::default());
-        let cluster = CLUSTER.get_or_try_init(start).await.unwrap();
-        stand::prepare(cluster).await;
-        let clock = Clock::system();
-        let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock.clone()));
-        let stand = Stand::on(cluster, options).await;
-        stand.apply_directory(json!({ "pollInterval": "1h" })).await;
-        stand.directory_becomes("Ready", "Connected").await;
-        Self { stand, clock, operator, _alone: alone }
-    }
-
-    /// Both sides are so much later.
-    fn later(&self, by: SignedDuration) {
-        self.stand.simulator.advance(Duration::try_from(by).unwrap());
-        self.clock.advance(by);
-    }
-
-    /// The operator dies and begins anew.
-    async fn restart(&mut self) {
-        self.operator.abort();
-        let _ = (&mut self.operator).await;
-        let client = operator_client(self.stand.cluster);
-        self.operator = tokio::spawn(stand::run_operator(client, self.clock.clone()));
-    }
-}
-
-impl Drop for Walk {
-    fn drop(&mut self) {
-        self.operator.abort();
-    }
-}
-
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_is_asked_each_day_until_a_person_must_act() {
@@ -374,24 +339,33 @@ async fn an_owner_is_asked_each_day_until_a_person_must_act() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
     let quotas = Quotas { sends_per_day: 1, ..Quotas::default() };
-    let walk = Walk::new(Options { quotas, ..Options::default() }).await;
+    let mut walk = Walk::new(Options { quotas, ..Options::default() }).await;
     let stand = &walk.stand;
     stand.apply("desk", "Kefu", defaults(json!({}))).await;
     stand.becomes("desk", "EmailVerified", "VerificationSent").await;
-    let send = "SendEmailVerificationForMessageContact";
     for (object, name) in [("second", "Shouhou"), ("third", "Yeban")] {
         stand.apply(object, name, defaults(json!({}))).await;
         let object = stand.becomes(object, "EmailVerified", "VerificationQuotaExhausted").await;
         assert_eq!(condition_of(&object, "Stalled"), Value::Null);
         assert_eq!(status(&object, "Synced"), "True");
     }
-    assert_eq!(stand.simulator.counts().of(send), 2, "the third one does not even try");
+    assert_eq!(stand.simulator.counts().of(SEND), 2, "the third one does not even try");
     let directory = stand
         .directory_sees("says so", |found| message_of(found, "Ready").contains("used up"))
         .await;
     assert_eq!(status(&directory, "Ready"), "True");
     let until = directory.data["status"]["verificationSends"]["exhaustedUntil"].as_str().unwrap();
     let until: Timestamp = until.parse().unwrap();
+    // Neither an annotation nor a restart finds another answer on that day.
+    annotate(stand, "second", "please").await;
+    walk.restart().await;
+    let stand = &walk.stand;
+    annotate(stand, "third", "please").await;
+    for object in ["second", "third"] {
+        let object = stand.ask(object).await;
+        assert_eq!(reason(&object, "EmailVerified"), "VerificationQuotaExhausted");
+    }
+    assert_eq!(stand.simulator.counts().of(SEND), 2, "nothing more is tried");
     let left = until.duration_since(walk.clock.now());
     assert!(left > SignedDuration::ZERO && left <= DAY, "{left}");
     // The next day there is one message again, and the other one waits on.
