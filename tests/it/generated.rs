@@ -163,10 +163,12 @@ fn awaited(of_directories: bool) -> BTreeSet<String> {
     texts.flat_map(|text| awaited_in(&text, of_directories)).collect()
 }
 
-const CONDITIONS: [&str; 8] = [
+const CONDITIONS: [&str; 10] = [
     "Bound",
+    "Compliant",
     "EmailVerified",
     "PhoneVerified",
+    "PolicyCompliant",
     "Ready",
     "Reconciling",
     "Stalled",
