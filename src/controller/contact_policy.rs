@@ -51,7 +51,7 @@ pub(super) async fn reconcile(
             }
         });
     };
-    let trees = read_trees(&world, policy).await;
+    let trees = read_trees(&world, policy, is_asked(&object)).await;
     let Some(evaluation) = world.standings.with(&name, |found| evaluate(&world, found, trees))
     else {
         return Ok(Action::await_change());
@@ -101,7 +101,7 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
     let mut coverage = Vec::new();
     let mut shortages = Vec::new();
     for row in tally.rows(&policy.coverage) {
-        let (word, counted) = match row.among {
+        let (kind, counted) = match row.among {
             Among::All => ("Contacts", "contacts"),
             Among::Verified => ("Verified", "verified contacts"),
         };
@@ -118,7 +118,7 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
         coverage.push(CoverageStatus {
             rule: row.rule.to_owned(),
             message_type: row.message_type.as_str().to_owned(),
-            counted: word.to_owned(),
+            counted: kind.to_owned(),
             required: row.required.into(),
             actual: row.actual.into(),
             satisfied: row.is_satisfied(),
@@ -217,9 +217,17 @@ fn directories(world: &World, policy: &Policy) -> Vec<String> {
     all
 }
 
-/// Lists the accounts of the directories of a policy whose rules need them. Returns why that is not
-/// possible, if it is not.
-async fn read_trees(world: &World, policy: &Policy) -> Option<Finding> {
+/// Whether somebody has asked for a look now.
+fn is_asked(object: &ContactPolicy) -> bool {
+    let asked = object.annotations().get(api::REQUESTED_AT).map(|text| parse::echo(text));
+    let status = object.status.as_ref();
+    let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
+    asked.is_some() && asked != handled
+}
+
+/// Lists the accounts of the directories of a policy whose rules need them: now and then, and when
+/// somebody has asked for it. Returns why that is not possible, if it is not.
+async fn read_trees(world: &World, policy: &Policy, asked: bool) -> Option<Finding> {
     if !needs_tree(&policy.coverage) {
         return None;
     }
@@ -228,7 +236,7 @@ async fn read_trees(world: &World, policy: &Policy) -> Option<Finding> {
         let _listing = world.standings.listing.lock().await;
         let now = world.clock.now();
         let told = world.standings.tree_told_at(&name);
-        if told.is_some_and(|told| now.duration_since(told) < TREE_KEPT_FOR) {
+        if !asked && told.is_some_and(|told| now.duration_since(told) < TREE_KEPT_FOR) {
             continue;
         }
         let listed = match world.directory(&name) {

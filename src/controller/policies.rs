@@ -32,7 +32,7 @@ impl Policies {
     }
 
     /// Takes a policy in, or forgets it. Returns what was known of that name before.
-    fn set(&self, name: &str, policy: Option<Arc<Policy>>) -> Option<Arc<Policy>> {
+    pub(super) fn set(&self, name: &str, policy: Option<Arc<Policy>>) -> Option<Arc<Policy>> {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all = Arc::make_mut(&mut all);
         match policy {

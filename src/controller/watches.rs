@@ -556,6 +556,44 @@ mod tests {
         assert!(world.remembered(&uid).written.is_none());
     }
 
+    /// Twenty policies, of which one contact that changes concerns as many as speak of it.
+    #[tokio::test]
+    async fn one_contact_that_changes_is_judged_alone_and_only_by_those_that_speak_of_it() {
+        let (world, mut writer) = world();
+        for number in 0..2000 {
+            let mut object = contact(1, None);
+            object.metadata.name = Some(format!("contact-{number}"));
+            object.metadata.uid = Some(format!("uid-{number}"));
+            object.spec.directory_ref.as_mut().expect("it has one").name =
+                if number % 2 == 0 { "even" } else { "odd" }.to_owned();
+            writer.apply_watcher_event(&Event::Apply(object));
+        }
+        let policies: Vec<_> = (0..20)
+            .map(|number| {
+                let directory = if number < 5 { "even" } else { "odd" };
+                let spec = json!({ "match": { "directories": [directory] },
+                    "contact": { "phoneNumber": "Required" },
+                    "coverage": [{ "name": "all", "minContacts": 1 }] });
+                let spec = serde_json::from_value(spec).expect("it is a spec");
+                let name = format!("policy-{number}");
+                let policy = crate::api::parse::policy(&name, &spec);
+                Arc::new(policy.expect("it can be followed"))
+            })
+            .collect();
+        for policy in &policies {
+            world.policies.set(&policy.name, Some(Arc::clone(policy)));
+            world.weigh_all(&policy.name, Some(policy));
+        }
+        let all = world.standings.judged();
+        assert_eq!(all, 20 * 1000);
+        for (number, by) in [(4, 5), (5, 15)] {
+            let before = world.standings.judged();
+            let key = ObjectRef::new(&format!("contact-{number}")).within("team-a");
+            world.weigh(&key);
+            assert_eq!(world.standings.judged() - before, by);
+        }
+    }
+
     #[tokio::test]
     async fn a_policy_concerns_whom_it_speaks_of_and_their_rivals_and_only_if_it_says_something_new()
      {

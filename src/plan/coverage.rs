@@ -244,7 +244,9 @@ mod tests {
     /// What is there of each demand, and whether it is enough.
     fn told(rules: &[CoverageRule], contacts: &[Covering]) -> Vec<(Among, u32, bool)> {
         let mut tally = Tally::default();
-        contacts.iter().for_each(|contact| tally.add(rules, &tree(), contact));
+        for contact in contacts {
+            tally.add(rules, &tree(), contact);
+        }
         let rows = tally.rows(rules);
         rows.iter().map(|row| (row.among, row.actual, row.is_satisfied())).collect()
     }
@@ -337,7 +339,9 @@ mod tests {
                 there.push(contact);
             }
             let mut anew = Tally::default();
-            there.iter().for_each(|contact| anew.add(&rules, &tree, contact));
+            for contact in &there {
+                anew.add(&rules, &tree, contact);
+            }
             assert_eq!(tally.rows(&rules), anew.rows(&rules));
         }
     }

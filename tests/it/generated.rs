@@ -84,10 +84,11 @@ from the closed list below, and a `message` for people.
 | `PhoneVerified` | MessageContact | the owner of the phone has confirmed it; absent without a phone |
 | `Bound` | MessageContact | it is bound to exactly `members`; absent without `members` |
 | `PolicyCompliant` | MessageContact | every ContactPolicy that speaks of it is met; absent when none does. Under `enforcement: Deny` a violation is also why `Synced` is not `True`; under `Warn` and `Audit` `Ready` does not wait for it |
-| `Ready` | both | nothing is left to do: the first condition that is not met gives its reason. With `readyWhen: Synced` it does not wait for the two verifications |
+| `Ready` | all | nothing is left to do: the first condition that is not met gives its reason; of a policy: it was evaluated. With `readyWhen: Synced` it does not wait for the two verifications |
+| `Compliant` | ContactPolicy | everything that the policy demands holds; `Unknown` while that cannot be told, or nothing matches |
 | `Throttled` | ResourceDirectory | the API asked to slow down; absent while it never did |
-| `Reconciling` | both | not ready, and the operator or a person it waits for is at work; present only while `True` |
-| `Stalled` | both | not ready, and waiting alone will not help: it ends when this object, or one that it depends on, is changed by somebody; present only while `True` |
+| `Reconciling` | all | not ready, and the operator or a person it waits for is at work; present only while `True` |
+| `Stalled` | all | not ready, and waiting alone will not help: it ends when this object, or one that it depends on, is changed by somebody; present only while `True` |
 
 How a value comes to be verified: [verification.md](verification.md).
 ";

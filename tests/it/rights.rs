@@ -19,6 +19,7 @@ pub fn others() -> Vec<Value> {
         rule("message-contacts.dev", "messagecontacts", &["list", "watch", "get", "patch"]),
         rule("message-contacts.dev", "resourcedirectories", &["get", "list", "watch"]),
         rule("message-contacts.dev", "contactpolicies", &["list", "watch"]),
+        rule("message-contacts.dev", "contactpolicies/status", &["patch"]),
         rule("message-contacts.dev", "messagecontacts/status", &["patch"]),
         rule("message-contacts.dev", "resourcedirectories/status", &["patch"]),
         rule("", "namespaces", &["list", "watch"]),

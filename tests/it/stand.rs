@@ -655,7 +655,7 @@ pub async fn request(api: &Api<DynamicObject>, object: &str, text: &str) {
     api.patch(object, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
 }
 
-async fn sees(
+pub async fn sees(
     api: &Api<DynamicObject>,
     object: &str,
     what: &str,
