@@ -31,6 +31,7 @@ pub(crate) async fn play(stage: &mut Stage<'_>, by_hand: bool) -> Option<Failure
         "Somebody else is using the directory",
         "Somebody changes a contact in the console",
         "A contact is not valid",
+        "A policy refuses a contact",
         "A contact is deleted",
         "Nothing else was done",
     ];
@@ -47,7 +48,8 @@ pub(crate) async fn play(stage: &mut Stage<'_>, by_hand: bool) -> Option<Failure
                 3 => somebody_else_uses_the_directory(stage).await,
                 4 => somebody_changes_a_contact(stage).await,
                 5 => a_contact_is_not_valid(stage).await,
-                6 => a_contact_is_deleted(stage).await,
+                6 => a_policy_refuses_a_contact(stage).await,
+                7 => a_contact_is_deleted(stage).await,
                 _ => nothing_else_was_done(stage).await,
             },
         };
@@ -127,6 +129,14 @@ async fn somebody_confirms(stage: &mut Stage<'_>, by_hand: bool) -> Result<()> {
     stage.screen.checked(
         "the cloud has its data, it is not ready: its owner was written to, and has not clicked",
     )?;
+    let policy = apply_policy(stage, "security-contact").await?;
+    stage
+        .until("the policy finds that nobody hears of security", async |parts| {
+            current(&parts.policies(), &policy, "Compliant", "CoverageMissing").await
+        })
+        .await?;
+    let said = stage.parts.policies().get(&policy).await?;
+    stage.screen.checked(&format!("the policy is not met: {}", message(&said, "Compliant")))?;
     let control = stage.parts.simulator.control();
     stage.screen.note("The mail and the text message are in the outbox of the simulated cloud:")?;
     stage.screen.line("")?;
@@ -171,7 +181,13 @@ async fn somebody_confirms(stage: &mut Stage<'_>, by_hand: bool) -> Result<()> {
             && is_true(&contact, "PhoneVerified"),
         "it is ready: mailbox and phone are confirmed, and each was written to once",
         || format!("{sent} messages; {}", seen(&contact)),
-    )
+    )?;
+    stage
+        .until("the policy is met", async |parts| {
+            current(&parts.policies(), &policy, "Compliant", "Compliant").await
+        })
+        .await?;
+    stage.screen.checked("the policy is met: somebody who has clicked hears of security messages")
 }
 
 async fn a_title_is_changed(stage: &mut Stage<'_>) -> Result<()> {
@@ -280,6 +296,51 @@ async fn a_contact_is_not_valid(stage: &mut Stage<'_>) -> Result<()> {
     stage.check(stored.is_none() && writes == 0, claim, || format!("{writes} writes"))
 }
 
+/// Applies a file of `examples/policies`. Returns the policy's name.
+async fn apply_policy(stage: &mut Stage<'_>, name: &str) -> Result<String> {
+    let path = format!("examples/policies/{name}.yaml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&path);
+    let object = parts::manifests(&file)?.pop().with_context(|| format!("{path} is empty"))?;
+    stage.screen.command(&format!("kubectl apply --server-side -f {path}"))?;
+    let said = parts::apply(&stage.parts.client, &object).await?;
+    stage.screen.output(&said)?;
+    Ok(name.to_owned())
+}
+
+async fn a_policy_refuses_a_contact(stage: &mut Stage<'_>) -> Result<()> {
+    const FILE: &str = "tests/demo/outside.yaml";
+    let mark = stage.mark()?;
+    let policy = apply_policy(stage, "allowed-domains").await?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("outside.yaml");
+    let object = parts::manifests(&file)?.pop().context("outside.yaml is empty")?;
+    stage
+        .until("the policy has looked at all contacts", async |parts| {
+            current(&parts.policies(), &policy, "Compliant", "Compliant").await
+        })
+        .await?;
+    stage.screen.note(&format!("{FILE} has an address of example.org."))?;
+    stage.screen.command(&format!("kubectl apply --server-side -f {FILE}"))?;
+    let refusal = match parts::apply(&stage.parts.client, &object).await {
+        Ok(said) => return Err(anyhow!("the apiserver took it: {said}")),
+        Err(error) => error.downcast::<kube::Error>()?,
+    };
+    let kube::Error::Api(status) = refusal else { return Err(refusal.into()) };
+    stage.screen.output(&status.message)?;
+    stage.check(
+        status.message.contains("ContactPolicy `allowed-domains`")
+            && status.message.contains("example.com, *.example.com"),
+        "the apiserver refuses it, names the policy and what would be accepted",
+        || status.message.clone(),
+    )?;
+    let claim = "the address is not repeated to anybody";
+    stage
+        .check(!status.message.contains("stranger"), claim, || "it is in the refusal".to_owned())?;
+    stage.mark()?;
+    let writes = writes(stage.calls_since(mark)).count();
+    let claim = "the cloud was not asked to write anything";
+    stage.check(writes == 0, claim, || format!("{writes} writes"))
+}
+
 async fn a_contact_is_deleted(stage: &mut Stage<'_>) -> Result<()> {
     let mark = stage.mark()?;
     let contacts = stage.parts.contacts();
@@ -361,6 +422,14 @@ async fn current(
     let is_newest = status["observedGeneration"] == json!(object.metadata.generation);
     ensure!(is_newest && conditions.iter().any(is_it), "{}", seen(&object));
     Ok(())
+}
+
+/// The message of a condition.
+fn message(object: &DynamicObject, condition: &str) -> String {
+    let conditions = object.data["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|it| it["type"] == condition));
+    let text = found.and_then(|it| it["message"].as_str());
+    text.unwrap_or_default().to_owned()
 }
 
 fn is_true(object: &DynamicObject, condition: &str) -> bool {

@@ -11,7 +11,9 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{self, Scope};
 use kube::{Client, ResourceExt as _};
-use message_contact_operator::api::{CustomResourceDefinition, MessageContact, ResourceDirectory};
+use message_contact_operator::api::{
+    ContactPolicy, CustomResourceDefinition, MessageContact, ResourceDirectory,
+};
 use serde_json::{Value, json};
 
 use crate::operator::{Operator, Program};
@@ -58,6 +60,14 @@ impl Parts {
         let crds: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&crds)?;
         cluster.apply_crds(&crds).await?;
         let client = cluster.client();
+        let command =
+            "message-contact-operator crds --admission | kubectl apply --server-side -f -";
+        screen.command(command)?;
+        let (_, rules) = program.output(&["crds", "--admission"]).await?;
+        let rules: Vec<Value> = serde_saphyr::from_multiple(&rules)?;
+        for rule in rules {
+            apply(&client, &rule).await?;
+        }
         screen.command(&format!("kubectl create namespace {OPERATOR_NAMESPACE}"))?;
         apply(&client, &namespace()).await?;
         screen.command(&format!(
@@ -92,6 +102,11 @@ impl Parts {
     pub(crate) fn contacts(&self) -> Api<DynamicObject> {
         let kind = ApiResource::erase::<MessageContact>(&());
         Api::namespaced_with(self.client.clone(), TEAM_NAMESPACE, &kind)
+    }
+
+    /// The policies.
+    pub(crate) fn policies(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<ContactPolicy>(&()))
     }
 
     /// The resource directories.
