@@ -285,7 +285,8 @@ async fn of_many_at_once_no_more_get_a_message_than_the_directory_has_left() {
         let mut refused = 0;
         for name in NAMES {
             let object = stand.ask(&name.to_lowercase()).await;
-            refused += usize::from(reason(&object, "EmailVerified") == "VerificationQuotaExhausted");
+            refused +=
+                usize::from(reason(&object, "EmailVerified") == "VerificationQuotaExhausted");
         }
         (sent(stand).len(), refused)
     };
