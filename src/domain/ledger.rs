@@ -356,6 +356,23 @@ mod tests {
         assert_eq!((next.last_sent("a", "one"), next.recent.len()), (None, 1));
     }
 
+    /// The apiserver takes no longer list.
+    #[test]
+    fn the_oldest_messages_are_forgotten_where_there_are_too_many() {
+        let number = |number: usize| number.to_string();
+        let ledger = (0..=Ledger::RECENT_MAX).fold(Ledger::default(), |ledger, index| {
+            let second = SignedDuration::from_secs(i64::try_from(index).expect("few"));
+            ledger.with_send(&number(index), "one", morning() + second)
+        });
+        for ledger in
+            [&ledger, &ledger.merged(&Ledger::default().with_send("a", "one", midnight()))]
+        {
+            assert_eq!(ledger.recent.len(), Ledger::RECENT_MAX);
+            assert_eq!(ledger.last_sent(&number(0), "one"), None);
+            assert!(ledger.last_sent(&number(Ledger::RECENT_MAX), "one").is_some());
+        }
+    }
+
     #[test]
     fn a_message_that_was_not_sent_does_not_count() {
         let ledger = Ledger::default().with_send("a", "one", morning());

@@ -371,6 +371,15 @@ async fn the_quota_of_the_day_stops_all_messages_until_the_next_one() {
     // The next day there is one message again, and the other one waits on.
     walk.later(left + SignedDuration::from_secs(1));
     stand.cloud("a mail of the new day", |it| (it.outbox().len() == 2).then_some(())).await;
+    // A day on which one was sent is used up as a whole: it is not tried again each hour.
+    let now = walk.clock.now();
+    stand
+        .directory_sees("it is used up, too", |found| {
+            let until = &found.data["status"]["verificationSends"]["exhaustedUntil"];
+            let until: Option<Timestamp> = until.as_str().and_then(|until| until.parse().ok());
+            until.is_some_and(|until| until.duration_since(now) > SignedDuration::from_hours(12))
+        })
+        .await;
     walk.later(DAY);
     stand.cloud("and of the next", |it| (it.outbox().len() == 3).then_some(())).await;
 }
