@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::drift::remembered;
+use crate::process::{Alone, alone};
 use crate::stand::{self, PATIENCE, Stand, assert_stalled, condition_of, message_of};
 
 fn operator(cluster: &Cluster, clock: &Clock) -> JoinHandle<()> {
@@ -183,9 +184,9 @@ async fn refusals_in_between_hide_no_fight() {
     done.await.unwrap();
 }
 
-/// An operator of the story's own, and a directory that is listed only when somebody asks.
+/// An operator of the story's own that is alone in its cluster, and a directory that is listed only when somebody asks.
 struct Own {
-    cluster: &'static Cluster,
+    alone: Alone,
     stand: Stand,
     clock: Clock,
     running: JoinHandle<()>,
@@ -193,21 +194,20 @@ struct Own {
 
 impl Own {
     async fn new() -> Self {
-        static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
-        let cluster = CLUSTER.get_or_init(stand::another_cluster).await;
+        let alone = alone().await;
         let clock = Clock::system();
-        let running = operator(cluster, &clock);
-        let stand = Stand::on(cluster, Options::default()).await;
+        let running = operator(alone.cluster, &clock);
+        let stand = Stand::on(alone.cluster, Options::default()).await;
         stand.apply_directory(json!({ "pollInterval": "24h" })).await;
         stand.directory_becomes("Ready", "Connected").await;
-        Self { cluster, stand, clock, running }
+        Self { alone, stand, clock, running }
     }
 
     /// The operator dies, another one begins, and has listed the directory and looked.
     async fn restart(&mut self) {
         self.running.abort();
         let _ = (&mut self.running).await;
-        self.running = operator(self.cluster, &self.clock);
+        self.running = operator(self.alone.cluster, &self.clock);
         self.stand.ask_directory().await;
         self.stand.all_seen().await;
     }
