@@ -46,6 +46,7 @@ mod one_mail;
 mod policy;
 mod policy_admission;
 mod policy_agreement;
+mod policy_evasion;
 mod policy_examples;
 mod policy_status;
 mod relists;

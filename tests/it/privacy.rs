@@ -119,7 +119,10 @@ pub fn find(text: &str, value: &str) -> Option<String> {
         encoded,
         BASE64_STANDARD.encode(value),
         // A phone number without its country code.
-        value.rsplit_once('-').map_or(value, |(_, number)| number).to_owned(),
+        match value.rsplit_once('-') {
+            Some((_, number)) if !value.contains('@') => number.to_owned(),
+            Some(_) | None => value.to_owned(),
+        },
         value.to_owned(),
     ];
     let long_enough = forms.iter().filter(|form| form.len() > 5);
