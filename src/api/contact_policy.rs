@@ -454,7 +454,8 @@ pub struct PolicyCounts {
     /// All of them. Example: `12`.
     #[serde(default)]
     pub matched: i64,
-    /// Those that are as `contact` demands. Example: `11`.
+    /// Those that are as `contact` demands. One whose address stands in a Secret and is not known is
+    /// neither. Example: `11`.
     #[serde(default)]
     pub compliant: i64,
     /// Those that are not. Example: `1`.

@@ -98,6 +98,8 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
     let (matched, violating) = judged.fold((0, 0), |(matched, violating), violations| {
         (matched + 1, violating + i64::from(!violations.is_empty()))
     });
+    let unknown = found.values().filter(|found| found.unknown).count();
+    let unknown = i64::try_from(unknown).unwrap_or(i64::MAX);
     let mut coverage = Vec::new();
     let mut shortages = Vec::new();
     for row in tally.rows(&policy.coverage) {
@@ -152,6 +154,10 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
             Finding::unmet(*reason, texts.join("; "))
         }
         (None, Some(missing)) => Finding::unknown(missing.reason, missing.message),
+        (None, None) if unknown > 0 => Finding::unknown(
+            Reason::SecretNotFound,
+            format!("the addresses of {unknown} contacts stand in Secrets and are not known"),
+        ),
         (None, None) if found.is_empty() && policy.unmanaged_max.is_none() => Finding::unknown(
             Reason::NothingMatches,
             "no MessageContact is in the directories and namespaces of `match`: nothing is demanded \
@@ -162,7 +168,11 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
     Evaluation {
         ready,
         compliant,
-        contacts: Some(PolicyCounts { matched, compliant: matched - violating, violating }),
+        contacts: Some(PolicyCounts {
+            matched,
+            compliant: matched - violating - unknown,
+            violating,
+        }),
         violations: Some(violations_of(found)),
         coverage: Some(coverage),
         unread: found.values().filter(|found| found.unread).count(),

@@ -226,6 +226,16 @@ impl World {
         changed
     }
 
+    /// Whether an object takes values from Secrets that are read for it.
+    pub(super) fn needs_values(&self, object: &MessageContact) -> bool {
+        let namespace = object.namespace().unwrap_or_default();
+        let directory = self.directory_of(object);
+        matches!(&directory, Some(Ok(spec)) if self.admits(spec, &namespace))
+            && object.metadata.deletion_timestamp.is_none()
+            && object.spec.suspend != Some(true)
+            && parse::contact(&object.spec, &Values::default()) == Err(ContactProblem::Unread)
+    }
+
     /// Notes which Secrets an object takes values from, so that they are read; the object is woken
     /// when they are. `asked` is a text that asks for a reconcile, if it is a new one.
     ///
@@ -238,15 +248,10 @@ impl World {
         asked: Option<&str>,
     ) {
         let uid = uid_of(object);
-        let namespace = object.namespace().unwrap_or_default();
-        let directory = self.directory_of(object);
-        let needs = matches!(&directory, Some(Ok(spec)) if self.admits(spec, &namespace))
-            && object.metadata.deletion_timestamp.is_none()
-            && object.spec.suspend != Some(true)
-            && parse::contact(&object.spec, &Values::default()) == Err(ContactProblem::Unread);
-        if !needs {
+        if !self.needs_values(object) {
             return self.secrets.forget(&uid);
         }
+        let namespace = object.namespace().unwrap_or_default();
         let generation = object.metadata.generation;
         let settled = object.status.as_ref().map(parse::settled_generation);
         let wish = Wish {

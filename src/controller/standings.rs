@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::claims::Contact;
 use super::gather::{World, uid_of};
-use crate::api::values::{Value, Values};
+use crate::api::values::Value;
 use crate::api::{ContactPolicy, MessageContact, parse};
 use crate::domain::contact::{MessageType, Mode, Title};
 use crate::domain::policy::{Candidate, Policy};
@@ -57,13 +57,15 @@ pub(super) struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The ResourceDirectory of the contact.
-    pub(super) directory: String,
+    pub(super) directory: Arc<str>,
     /// What is not as demanded; `None`: it is not judged.
     pub(super) violations: Option<Vec<Violation>>,
-    /// A value is still being read from a Secret: the verdict is not known yet.
+    /// It speaks of the address, and that stands in a Secret and is not known.
+    pub(super) unknown: bool,
+    /// The address is still being read: it will be known in a moment.
     pub(super) unread: bool,
     /// What it gives, once it is in the cloud.
-    pub(super) covering: Option<Covering>,
+    pub(super) covering: Option<Arc<Covering>>,
 }
 
 impl Standings {
@@ -142,8 +144,8 @@ fn covering<'a>(
     trees: &HashMap<String, Arc<Tree>>,
     found: &'a Found,
 ) -> Option<(Arc<Tree>, &'a Covering)> {
-    let tree = trees.get(&found.directory).cloned().unwrap_or_default();
-    found.covering.as_ref().map(|covering| (tree, covering))
+    let tree = trees.get(&*found.directory).cloned().unwrap_or_default();
+    found.covering.as_deref().map(|covering| (tree, covering))
 }
 
 impl World {
@@ -170,29 +172,21 @@ impl World {
 
     /// Has a policy look at every contact; `None`: it is gone, or cannot be followed.
     pub(super) fn weigh_all(&self, name: &str, policy: Option<&Arc<Policy>>) {
-        let contacts = self.contacts.state();
-        let mut standing = policy.map(|policy| Standing {
-            policy: Arc::clone(policy),
-            found: BTreeMap::new(),
-            tally: Tally::default(),
-        });
-        let mut judged = 0;
-        if let Some(standing) = &mut standing {
-            for object in contacts {
-                let key = key_of(&ObjectRef::from_obj(object.as_ref()));
-                let found = Seen::of(self, &object).by(&standing.policy, &mut judged);
-                standing.found.extend(found.map(|found| (key, found)));
-            }
-        }
+        // From before the contacts are looked at: what one of them has become since comes after.
         let mut inner = self.standings.inner();
-        inner.judged += judged;
-        match standing {
-            Some(mut standing) => {
-                standing.count_anew(&inner.trees);
-                inner.by_policy.insert(name.to_owned(), standing);
-            }
-            None => drop(inner.by_policy.remove(name)),
-        }
+        let Inner { by_policy, trees, told: _, judged } = &mut *inner;
+        let Some(policy) = policy else {
+            by_policy.remove(name);
+            return;
+        };
+        let found = self.contacts.state().into_iter().filter_map(|object| {
+            let key = key_of(&ObjectRef::from_obj(object.as_ref()));
+            Some((key, Seen::of(self, &object).by(policy, judged)?))
+        });
+        let (policy, found) = (Arc::clone(policy), found.collect());
+        let mut standing = Standing { policy, found, tally: Tally::default() };
+        standing.count_anew(trees);
+        by_policy.insert(name.to_owned(), standing);
     }
 
     /// Looks at policies in a moment: many contacts change together.
@@ -214,25 +208,24 @@ struct Seen {
     candidate: Option<Candidate>,
     mode: Mode,
     unread: bool,
-    directory: String,
+    directory: Arc<str>,
     labels: BTreeMap<String, String>,
-    covering: Option<Covering>,
+    covering: Option<Arc<Covering>>,
 }
 
 impl Seen {
     fn of(world: &World, object: &MessageContact) -> Self {
         let values = world.values(object, &uid_of(object));
-        let Values { email, phone } = &values;
-        let unread = matches!((email, phone), (Value::Unread, _) if object.spec.email_address_from.is_some());
+        let unread = values.email == Value::Unread && world.needs_values(object);
         let leaves = object.metadata.deletion_timestamp.is_some();
         let mode = parse::mode(&object.spec).unwrap_or(Mode::ReportOnly);
         Self {
             candidate: parse::candidate(&object.spec, &values).ok().filter(|_| !leaves),
             mode,
             unread,
-            directory: parse::directory_name(&object.spec).to_owned(),
+            directory: parse::directory_name(&object.spec).into(),
             labels: world.namespace_labels(&object.namespace().unwrap_or_default()),
-            covering: covering_of(object).filter(|_| !leaves),
+            covering: covering_of(object).filter(|_| !leaves).map(Arc::new),
         }
     }
 
@@ -245,13 +238,19 @@ impl Seen {
         }
         *judged += 1;
         let candidate = self.candidate.as_ref().filter(|_| self.mode == Mode::Enforce);
-        let violations = candidate.map(|candidate| {
-            let opinions = policy::judge([policy], candidate, place);
-            opinions.into_iter().flat_map(|opinion| opinion.violations).collect()
-        });
+        let opinion = candidate.and_then(|it| policy::judge([policy], it, place).pop());
+        let unknown =
+            opinion.as_ref().is_some_and(|it| it.waits_for_email && it.violations.is_empty());
+        let violations = opinion.map(|opinion| opinion.violations);
         let covering = self.covering.clone();
         let unread = self.unread;
-        Some(Found { directory: self.directory.clone(), violations, unread, covering })
+        Some(Found {
+            directory: Arc::clone(&self.directory),
+            violations,
+            unknown,
+            unread,
+            covering,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::many::operator_client;
 use crate::process::alone;
 use crate::stand::{self, Stand, assert_stalled, condition_of, message_of};
 use crate::unreachable::{forbid, permit_all};
+use crate::values_from_secrets::mail_from;
 use crate::walk::defaults;
 
 impl Stand {
@@ -177,7 +178,12 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     let stand = Stand::on(alone.cluster, Options::default()).await;
     stand.apply_directory(json!({ "pollInterval": "1h" })).await;
     stand.put("mailboxes", json!({ "mail": "hidden@example.com" })).await;
-    stand.settled("desk", "Huatuo", crate::values_from_secrets::mail_from("mailboxes")).await;
+    stand.settled("desk", "Huatuo", mail_from("mailboxes")).await;
+    // Nobody reads a Secret for it, so that nobody waits for that.
+    let mut asleep = mail_from("mailboxes");
+    asleep["suspend"] = json!(true);
+    stand.apply("asleep", "Zhangjiao", asleep).await;
+    stand.becomes("asleep", "Synced", "Suspended").await;
     let spec = json!({ "contact": { "emailDomains": { "allowed": ["example.com"] } },
         "coverage": [{ "name": "all", "minContacts": 1 }] });
     stand.apply_policy("rest", spec).await;
@@ -195,6 +201,11 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     assert!(!writes.iter().any(|it| it == "contactpolicies"), "{writes:?}");
     let after = stand.policies().get(&stand.policy("rest")).await.unwrap();
     assert_eq!(before.resource_version(), after.resource_version());
+    // And it goes on.
+    let outside = json!({ "emailAddress": "outside@example.org" });
+    stand.settled("outside", "Bianque", outside).await;
+    let policy = stand.policy_becomes("rest", "Compliant", "PolicyViolation").await;
+    assert_eq!(counts(&policy), json!({ "matched": 3, "compliant": 1, "violating": 1 }));
     let gone = stand.policies().delete(&stand.policy("rest"), &DeleteParams::default()).await;
     assert!(gone.is_ok());
     operator.abort();
