@@ -595,6 +595,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_in_the_cloud_gives_coverage_and_who_is_being_deleted_does_not() {
+        let (world, mut writer) = world();
+        let spec = json!({ "coverage": [{ "name": "all", "minContacts": 1, "minVerified": 1,
+            "messageTypes": ["FaultMessage"] }] });
+        let spec = serde_json::from_value(spec).expect("it is a spec");
+        let policy = crate::api::parse::policy("all", &spec).expect("it can be followed");
+        let policy = Arc::new(policy);
+        world.policies.set("all", Some(Arc::clone(&policy)));
+        world.weigh_all("all", Some(&policy));
+        let mut gives = |verified: &str, leaves: bool| {
+            let mut object = contact(1, None);
+            let status = json!({ "contactId": "c-1",
+                "observed": { "name": "Baiqi", "title": "CEO", "messageTypes": ["FaultMessage"] },
+                "conditions": [{ "type": "EmailVerified", "status": verified, "reason": "It",
+                    "message": "", "lastTransitionTime": "2026-01-05T10:00:00Z" }] });
+            object.status = Some(serde_json::from_value(status).expect("it is a status"));
+            let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.clock.now());
+            object.metadata.deletion_timestamp = leaves.then_some(now);
+            let key = ObjectRef::from_obj(&object);
+            writer.apply_watcher_event(&Event::Apply(object));
+            world.weigh(&key);
+            let rows = |found: &super::super::standings::Standing| {
+                let rows = found.tally.rows(&found.policy.coverage);
+                rows.iter().map(|row| row.actual).collect::<Vec<_>>()
+            };
+            world.standings.with("all", rows).expect("it is known")
+        };
+        assert_eq!(gives("False", false), [1, 0]);
+        assert_eq!(gives("True", false), [1, 1]);
+        assert_eq!(gives("True", true), [0, 0]);
+    }
+
+    #[tokio::test]
     async fn a_policy_concerns_whom_it_speaks_of_and_their_rivals_and_only_if_it_says_something_new()
      {
         let (world, mut writer) = world();

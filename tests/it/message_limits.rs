@@ -104,8 +104,8 @@ async fn a_message_that_was_refused_for_long_goes_once_and_the_next_a_whole_slot
         assert_eq!(channel(&object, "email")["sends"], 1, "after {minutes} minutes");
         let (last, next) =
             (time(&object, "email", "lastSentTime"), time(&object, "email", "nextSendTime"));
-        let whole_second = SignedDuration::from_secs(1);
-        assert!(last.duration_since(granted) > -whole_second, "after {minutes} minutes: {last}");
+        // What was written down within the last minute goes as it is.
+        assert!(last.duration_since(granted) >= -MINUTE, "after {minutes} minutes: {last}");
         assert_eq!(next.duration_since(last), SLOT);
 
         walk.until(next - SignedDuration::from_secs(30));
@@ -114,7 +114,7 @@ async fn a_message_that_was_refused_for_long_goes_once_and_the_next_a_whole_slot
         let object = mails(stand, 2).await;
         assert_eq!(channel(&object, "email")["sends"], 2, "after {minutes} minutes");
         let at: Vec<_> = stand.simulator.outbox().iter().map(|mail| mail.sent_at).collect();
-        assert!(at[1].duration_since(at[0]) >= SLOT - whole_second, "{at:?}");
+        assert!(at[1].duration_since(at[0]) >= SLOT - MINUTE, "{at:?}");
         let directory = stand.object_of_directory().await;
         assert_eq!(directory.data["status"]["verificationSends"]["count"], 2);
     }
