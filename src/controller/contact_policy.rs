@@ -1,10 +1,11 @@
 //! One pass over a `ContactPolicy`: what was found is put together and told. Single contacts are
 //! judged as they change, in `standings`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
@@ -26,6 +27,8 @@ use crate::plan::coverage::{Among, Tree, needs_tree};
 const TREE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// Pause before accounts are asked for again that could not be listed.
 const TREE_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+/// How long what was said before a restart stands while it cannot be told anew.
+const SETTLES_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// Most pages of accounts; more is a fault of the other side.
 const PAGES_MAX: u32 = 1000;
 /// Pause after a pass that the apiserver interrupted, or that met another writer.
@@ -39,26 +42,33 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let name = object.name_any();
-    let policies = world.policies.all();
-    let Some(policy) = policies.get(&name) else {
-        return Ok(match parse::policy(&name, &object.spec) {
-            Ok(_) => Action::await_change(),
-            Err(problem) => {
-                let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
-                let compliant =
-                    Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
-                tell(&world, &object, Evaluation::of(ready, compliant)).await?
-            }
-        });
+    let policy = match parse::policy(&name, &object.spec) {
+        Ok(policy) => policy,
+        Err(problem) => {
+            let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
+            let compliant = Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
+            return tell(&world, &object, Evaluation::of(ready, compliant)).await;
+        }
     };
-    let trees = read_trees(&world, policy, is_asked(&object)).await;
-    let Some(evaluation) = world.standings.with(&name, |found| evaluate(&world, found, trees))
-    else {
+    let (asked, now) = (is_asked(&object), world.clock.now());
+    let trees = read_trees(&world, &policy, asked).await;
+    // What was found for another spec is not told as if it was for this one.
+    let found = world.standings.with(&name, |standing| {
+        (*standing.policy == policy).then(|| evaluate(&world, standing, trees))
+    });
+    let Some(evaluation) = found.flatten() else {
         return Ok(Action::await_change());
     };
-    let was_told = object.status.as_ref().and_then(|status| status.observed_generation);
-    if evaluation.unread > 0 && was_told == object.metadata.generation {
+    let told = object.status.as_ref().and_then(|status| status.observed_generation);
+    let was_told = told.is_some() && told == object.metadata.generation;
+    if was_told && evaluation.unread > 0 {
         // After a restart: what was true before is not taken back until the Secrets were read.
+        return Ok(Action::await_change());
+    }
+    let begins = world.started_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
+    if was_told && begins && !asked && evaluation.ready.status != Status::True {
+        // Nor until directories had the time to connect.
+        world.wake_policies([name]);
         return Ok(Action::await_change());
     }
     tell(&world, &object, evaluation).await
@@ -158,7 +168,7 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
             Reason::SecretNotFound,
             format!("the addresses of {unknown} contacts stand in Secrets and are not known"),
         ),
-        (None, None) if found.is_empty() && policy.unmanaged_max.is_none() => Finding::unknown(
+        (None, None) if matched == 0 && demands_nothing_else(world, policy) => Finding::unknown(
             Reason::NothingMatches,
             "no MessageContact is in the directories and namespaces of `match`: nothing is demanded \
              of anybody",
@@ -177,6 +187,12 @@ fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evalu
         coverage: Some(coverage),
         unread: found.values().filter(|found| found.unread).count(),
     }
+}
+
+/// Whether a policy that speaks of no contact has nothing else to judge.
+fn demands_nothing_else(world: &World, policy: &Policy) -> bool {
+    let of_directories = policy.unmanaged_max.is_some() && !directories(world, policy).is_empty();
+    policy.coverage.is_empty() && !of_directories
 }
 
 fn violations_of<'a>(
@@ -199,9 +215,20 @@ fn unmanaged(world: &World, policy: &Policy) -> Result<Vec<String>, Finding> {
     let mut too_many = Vec::new();
     for name in directories(world, policy) {
         let object = world.directories.get(&ObjectRef::new(&name));
-        let counts = object.and_then(|object| object.status.as_ref()?.contacts);
+        let status = object.as_ref().and_then(|object| object.status.as_ref());
+        let ready = status.and_then(|status| {
+            status.conditions.iter().find(|condition| condition.type_ == "Ready")
+        });
+        if ready.is_some_and(|ready| ready.reason == Reason::DuplicateDirectory.as_str()) {
+            // The other one is counted.
+            continue;
+        }
+        let answers = ready.is_some_and(|ready| ready.status == Status::True.as_str());
+        let counts = status.and_then(|status| status.contacts).filter(|_| answers);
         let Some(counts) = counts else {
-            let message = format!("the ResourceDirectory `{name}` was not listed yet");
+            let message = format!(
+                "what is in the ResourceDirectory `{name}` is not known; see its conditions"
+            );
             return Err(Finding::unmet(Reason::DirectoryNotReady, message));
         };
         if counts.unmanaged > i64::from(max) {
@@ -242,31 +269,57 @@ async fn read_trees(world: &World, policy: &Policy, asked: bool) -> Option<Findi
         return None;
     }
     let mut missing = None;
-    for name in directories(world, policy) {
-        let _listing = world.standings.listing.lock().await;
-        let now = world.clock.now();
-        let told = world.standings.tree_told_at(&name);
-        if !asked && told.is_some_and(|told| now.duration_since(told) < TREE_KEPT_FOR) {
-            continue;
-        }
-        let listed = match world.directory(&name) {
-            Some(directory) => list_accounts(&directory).await,
-            None => Err(None),
-        };
-        match listed {
-            Ok(tree) => {
-                let concerned = world.standings.set_tree(&name, tree, now);
-                world.wake_policies(concerned.into_iter().filter(|it| *it != policy.name));
-            }
-            // What was known is still better than nothing.
-            Err(_) if told.is_some() => {}
-            Err(error) => missing = missing.or_else(|| Some(unlisted(&name, error.as_ref()))),
+    for name in lived_in(world, policy) {
+        if let Some(why) = read_tree(world, policy, &name, asked).await {
+            missing = missing.or(Some(why));
         }
     }
     let pause = if missing.is_some() { TREE_PAUSE } else { TREE_KEPT_FOR };
-    let again = world.clock.now().saturating_add(pause).ok();
-    world.policy_waker.wake_at(ObjectRef::new(&policy.name), again);
+    if let Ok(again) = world.clock.now().saturating_add(pause) {
+        world.policy_waker.wake_by(ObjectRef::new(&policy.name), again);
+    }
     missing
+}
+
+/// The directories in which contacts of a policy live.
+fn lived_in(world: &World, policy: &Policy) -> BTreeSet<String> {
+    let living = |standing: &Standing| {
+        let found = standing.found.values().filter(|found| found.covering.is_some());
+        found.map(|found| found.directory.to_string()).collect()
+    };
+    world.standings.with(&policy.name, living).unwrap_or_default()
+}
+
+async fn read_tree(world: &World, policy: &Policy, name: &str, asked: bool) -> Option<Finding> {
+    let _listing = world.standings.listing.lock().await;
+    let now = world.clock.now();
+    let is_new = |at: Timestamp, pause| now.duration_since(at) < pause;
+    let told = world.standings.tree_told_at(name);
+    if !asked && told.is_some_and(|told| is_new(told, TREE_KEPT_FOR)) {
+        return None;
+    }
+    let failed = world.standings.tree_failed(name);
+    let failed = failed.filter(|(at, _)| !asked && is_new(*at, TREE_PAUSE));
+    let listed = match (&failed, world.directory(name)) {
+        (Some((_, error)), _) => Err(Some(error.clone())),
+        (None, Some(directory)) => list_accounts(&directory).await,
+        (None, None) => Err(None),
+    };
+    match listed {
+        Ok(tree) => {
+            let concerned = world.standings.set_tree(name, tree, now);
+            world.wake_policies(concerned.into_iter().filter(|it| *it != policy.name));
+            None
+        }
+        Err(error) => {
+            if let Some(error) = error.as_ref().filter(|_| failed.is_none()) {
+                world.standings.note_failure(name, error.clone(), now);
+            }
+            // What was known an hour ago is still better than nothing.
+            let known = told.is_some_and(|told| is_new(told, TREE_KEPT_FOR + TREE_KEPT_FOR));
+            (!known).then(|| unlisted(name, error.as_ref()))
+        }
+    }
 }
 
 fn unlisted(name: &str, error: Option<&CallError>) -> Finding {

@@ -54,8 +54,8 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let key = ObjectRef::from_obj(object.as_ref());
-    world.weigh(&key);
     let mut pass = begin(&world, &key, uid_of(&object)).await;
+    world.weigh(&key);
     let ended = walk(&world, &key, &mut pass).await;
     if ended.is_ok() {
         world.remember_if_known(&pass.uid, |memory| memory.interruptions = 0);

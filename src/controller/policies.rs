@@ -60,7 +60,7 @@ pub(super) async fn watch(
             let after = object.and_then(|object| followed(&object));
             let before = world.policies.set(&key.name, after.clone());
             if before != after {
-                world.weigh_all(&key.name, after.as_ref());
+                world.weigh_all(&key.name);
             }
             world.policy_waker.wake(key.clone());
             if indexed.is_none() {

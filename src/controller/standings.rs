@@ -12,6 +12,7 @@ use super::claims::Contact;
 use super::gather::{World, uid_of};
 use crate::api::values::Value;
 use crate::api::{ContactPolicy, MessageContact, parse};
+use crate::domain::call::CallError;
 use crate::domain::contact::{MessageType, Mode, Title};
 use crate::domain::policy::{Candidate, Policy};
 use crate::plan::coverage::{Covering, Tally, Tree, needs_tree};
@@ -35,6 +36,8 @@ struct Inner {
     trees: HashMap<String, Arc<Tree>>,
     /// When that was told.
     told: HashMap<String, Timestamp>,
+    /// When it was last asked in vain, and why it was not told.
+    failed: HashMap<String, (Timestamp, CallError)>,
     /// How often a contact was judged by a policy.
     judged: u64,
 }
@@ -78,6 +81,16 @@ impl Standings {
         self.inner().by_policy.get(policy).map(look)
     }
 
+    /// When it was last asked in vain where the accounts of a ResourceDirectory stand, and why.
+    pub(super) fn tree_failed(&self, directory: &str) -> Option<(Timestamp, CallError)> {
+        self.inner().failed.get(directory).cloned()
+    }
+
+    /// Notes that the API has refused to tell it.
+    pub(super) fn note_failure(&self, directory: &str, error: CallError, now: Timestamp) {
+        self.inner().failed.insert(directory.to_owned(), (now, error));
+    }
+
     /// When it was told where the accounts of a ResourceDirectory stand, if it was.
     pub(super) fn tree_told_at(&self, directory: &str) -> Option<Timestamp> {
         self.inner().told.get(directory).copied()
@@ -87,8 +100,9 @@ impl Standings {
     /// concerned.
     pub(super) fn set_tree(&self, directory: &str, tree: Tree, now: Timestamp) -> Vec<String> {
         let mut inner = self.inner();
-        let Inner { by_policy, trees, told, judged: _ } = &mut *inner;
+        let Inner { by_policy, trees, told, failed, judged: _ } = &mut *inner;
         told.insert(directory.to_owned(), now);
+        failed.remove(directory);
         if trees.get(directory).is_some_and(|known| **known == tree) {
             return Vec::new();
         }
@@ -156,9 +170,10 @@ impl World {
             return;
         }
         let key = key_of(contact);
-        let seen = self.object(contact).map(|object| Seen::of(self, &object));
+        // From before the contact is looked at: another look may be under way.
         let mut inner = self.standings.inner();
-        let Inner { by_policy, trees, told: _, judged } = &mut *inner;
+        let seen = self.object(contact).map(|object| Seen::of(self, &object));
+        let Inner { by_policy, trees, told: _, failed: _, judged } = &mut *inner;
         let mut news = Vec::new();
         for (name, standing) in by_policy {
             let found = seen.as_ref().and_then(|seen| seen.by(&standing.policy, judged));
@@ -170,12 +185,14 @@ impl World {
         self.wake_policies(news);
     }
 
-    /// Has a policy look at every contact; `None`: it is gone, or cannot be followed.
-    pub(super) fn weigh_all(&self, name: &str, policy: Option<&Arc<Policy>>) {
-        // From before the contacts are looked at: what one of them has become since comes after.
+    /// Has a policy look at every contact, as both are now. One that is gone, or cannot be followed,
+    /// is forgotten.
+    pub(super) fn weigh_all(&self, name: &str) {
+        // From before anything is looked at: what it has become since comes after.
         let mut inner = self.standings.inner();
-        let Inner { by_policy, trees, told: _, judged } = &mut *inner;
-        let Some(policy) = policy else {
+        let Inner { by_policy, trees, told: _, failed: _, judged } = &mut *inner;
+        let policies = self.policies.all();
+        let Some(policy) = policies.get(name) else {
             by_policy.remove(name);
             return;
         };
@@ -216,7 +233,9 @@ struct Seen {
 impl Seen {
     fn of(world: &World, object: &MessageContact) -> Self {
         let values = world.values(object, &uid_of(object));
-        let unread = values.email == Value::Unread && world.needs_values(object);
+        let unread = object.spec.email_address_from.is_some()
+            && values.email == Value::Unread
+            && world.needs_values(object);
         let leaves = object.metadata.deletion_timestamp.is_some();
         let mode = parse::mode(&object.spec).unwrap_or(Mode::ReportOnly);
         Self {
@@ -259,16 +278,18 @@ fn covering_of(object: &MessageContact) -> Option<Covering> {
     let status = object.status.as_ref()?;
     let observed = status.observed.as_ref()?;
     let id = status.contact_id.as_ref()?;
-    let mut conditions = status.conditions.iter();
-    let verified = conditions.any(|known| known.type_ == "EmailVerified" && known.status == "True");
     let email = status.verification.as_ref().and_then(|known| known.email.as_ref());
+    let target = email.and_then(|email| email.target.clone());
+    let in_force = email.and_then(|email| email.verified_target.clone());
+    let in_force_is_known = in_force.is_some();
     let words = observed.message_types.iter();
     Some(Covering {
         title: Title::from_word(&observed.title),
         message_types: words.filter_map(|word| MessageType::from_word(word)).collect(),
         members: observed.members.iter().map(|id| id.as_str().into()).collect(),
-        // One of which nothing is recorded is nobody else.
-        mailbox: email.and_then(|email| email.target.clone()).unwrap_or_else(|| id.clone()),
-        verified,
+        // The one in force, also while another waits. One of which nothing is recorded is nobody
+        // else.
+        mailbox: in_force.or(target).unwrap_or_else(|| id.clone()),
+        verified: in_force_is_known,
     })
 }

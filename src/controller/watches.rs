@@ -124,8 +124,8 @@ pub async fn run(
             namespaces = namespaces.len(),
             "everything was listed; the controllers begin"
         );
-        for (name, policy) in world.policies.all().iter() {
-            world.weigh_all(name, Some(policy));
+        for name in world.policies.all().keys() {
+            world.weigh_all(name);
         }
         walk(&world, (contact_queue, directory_queue, policy_queue), shutdown).await;
     }
@@ -582,7 +582,7 @@ mod tests {
             .collect();
         for policy in &policies {
             world.policies.set(&policy.name, Some(Arc::clone(policy)));
-            world.weigh_all(&policy.name, Some(policy));
+            world.weigh_all(&policy.name);
         }
         let all = world.standings.judged();
         assert_eq!(all, 20 * 1000);
@@ -601,15 +601,14 @@ mod tests {
             "messageTypes": ["FaultMessage"] }] });
         let spec = serde_json::from_value(spec).expect("it is a spec");
         let policy = crate::api::parse::policy("all", &spec).expect("it can be followed");
-        let policy = Arc::new(policy);
-        world.policies.set("all", Some(Arc::clone(&policy)));
-        world.weigh_all("all", Some(&policy));
-        let mut gives = |verified: &str, leaves: bool| {
+        world.policies.set("all", Some(Arc::new(policy)));
+        world.weigh_all("all");
+        let mut gives = |verified: Option<&str>, leaves: bool| {
             let mut object = contact(1, None);
             let status = json!({ "contactId": "c-1",
                 "observed": { "name": "Baiqi", "title": "CEO", "messageTypes": ["FaultMessage"] },
-                "conditions": [{ "type": "EmailVerified", "status": verified, "reason": "It",
-                    "message": "", "lastTransitionTime": "2026-01-05T10:00:00Z" }] });
+                "verification": { "email": { "state": "Sent", "sends": 1, "target": "new",
+                    "verifiedTarget": verified } } });
             object.status = Some(serde_json::from_value(status).expect("it is a status"));
             let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.clock.now());
             object.metadata.deletion_timestamp = leaves.then_some(now);
@@ -622,9 +621,10 @@ mod tests {
             };
             world.standings.with("all", rows).expect("it is known")
         };
-        assert_eq!(gives("False", false), [1, 0]);
-        assert_eq!(gives("True", false), [1, 1]);
-        assert_eq!(gives("True", true), [0, 0]);
+        assert_eq!(gives(None, false), [1, 0]);
+        // The mailbox in force, while another one waits for its owner.
+        assert_eq!(gives(Some("old"), false), [1, 1]);
+        assert_eq!(gives(Some("old"), true), [0, 0]);
     }
 
     #[tokio::test]

@@ -64,10 +64,10 @@ impl HashKey {
         self.digest(["key"])
     }
 
-    /// Covers the name of a contact.
+    /// Covers the name of a contact, letter case aside.
     #[must_use]
     pub fn of_name(&self, name: &ContactName) -> String {
-        self.digest(["name", name.as_str()])
+        self.digest(["name", &name.folded()])
     }
 
     fn of(&self, purpose: &str, identity: &[&str], wanted: &DesiredContact) -> String {

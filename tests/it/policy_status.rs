@@ -103,8 +103,27 @@ async fn a_click_gives_what_a_rule_of_coverage_lacks() {
     assert_eq!(stand.simulator.confirm("two@example.com"), Click::Confirmed);
     stand.ask_directory().await;
     let policy = stand.policy_becomes("heard", "Compliant", "Compliant").await;
-    assert_eq!(coverage(&policy).last().unwrap(), "security SecurityMessage Verified 2/2");
+    let enough = "security SecurityMessage Verified 2/2";
+    assert_eq!(coverage(&policy).last().unwrap(), enough);
     assert_eq!(condition_of(&policy, "Ready")["status"], "True");
+
+    // Who is stopped by another policy hears all the same, and nobody hears at a new address before
+    // its owner has clicked.
+    let phones = json!({ "enforcement": "Deny", "contact": { "phoneNumber": "Required" } });
+    stand.apply_policy("phones", phones).await;
+    stand.becomes("two", "Synced", "PolicyViolation").await;
+    stand.policy_becomes("phones", "Compliant", "PolicyViolation").await;
+    let policy = stand.policies().get(&name).await.unwrap();
+    assert_eq!(coverage(&policy).last().unwrap(), enough);
+    let mut moved = fields("three@example.com");
+    moved["phoneNumber"] = json!("86-13800138000");
+    stand.apply("again", "Zhouyu", moved).await;
+    stand.becomes("again", "EmailVerified", "VerificationSent").await;
+    stand.delete("two").await;
+    stand.is_gone("two").await;
+    let one_is_left =
+        |found: &DynamicObject| coverage(found).last().is_some_and(|last| last == short);
+    stand::sees(&stand.policies(), &name, "one person is left", one_is_left).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,7 +204,7 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     stand.apply("asleep", "Zhangjiao", asleep).await;
     stand.becomes("asleep", "Synced", "Suspended").await;
     let spec = json!({ "contact": { "emailDomains": { "allowed": ["example.com"] } },
-        "coverage": [{ "name": "all", "minContacts": 1 }] });
+        "coverage": [{ "name": "all", "minContacts": 1, "members": ["2000000000000003"] }] });
     stand.apply_policy("rest", spec).await;
     stand.policy_becomes("rest", "Compliant", "CoverageMissing").await;
     stand.ask_directory().await;
@@ -201,11 +220,15 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     assert!(!writes.iter().any(|it| it == "contactpolicies"), "{writes:?}");
     let after = stand.policies().get(&stand.policy("rest")).await.unwrap();
     assert_eq!(before.resource_version(), after.resource_version());
-    // And it goes on.
+    // And it goes on, also beside somebody whose number alone stands in a Secret.
+    let number =
+        json!({ "phoneNumberFrom": { "secretKeyRef": { "name": "mailboxes", "key": "no" } } });
+    stand.apply("number", "Zhangjue", number).await;
+    stand.becomes("number", "Synced", "SecretNotFound").await;
     let outside = json!({ "emailAddress": "outside@example.org" });
     stand.settled("outside", "Bianque", outside).await;
     let policy = stand.policy_becomes("rest", "Compliant", "PolicyViolation").await;
-    assert_eq!(counts(&policy), json!({ "matched": 3, "compliant": 1, "violating": 1 }));
+    assert_eq!(counts(&policy), json!({ "matched": 4, "compliant": 2, "violating": 1 }));
     let gone = stand.policies().delete(&stand.policy("rest"), &DeleteParams::default()).await;
     assert!(gone.is_ok());
     operator.abort();
