@@ -158,8 +158,8 @@ pub(super) struct Judgement {
     pub(super) directory: Option<Directory>,
     /// Nothing may be done for the object: it is not valid, not admitted, or suspended.
     pub(super) blocked: bool,
-    /// The directory is being read for the first time since the operator started.
-    pub(super) settling: bool,
+    /// Until when what was said before a restart stands, while the directory is being connected again.
+    pub(super) settling: Option<Timestamp>,
     /// A value from a Secret is being read; nothing can be said before.
     pub(super) unread: bool,
     /// The contact that the plan's record holds, as the cloud shows it.
@@ -436,7 +436,7 @@ impl World {
         let management = admitting.map_or(Management::Full, |spec| spec.management);
         let name = plan::name_in_question(&recorded, &desired).cloned();
         let runtime = self.directory(&directory_name);
-        let mut settling = false;
+        let mut settling = None;
         let identity = snapshot.and_then(Snapshot::identity);
         let ledger =
             identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
@@ -453,7 +453,7 @@ impl World {
             Err(Closed::Refused(finding)) => Connection::Closed(finding),
             Err(Closed::Unlisted(finding)) => {
                 let object = directory_object.as_deref();
-                settling = self.settles_until(object, runtime.as_ref(), now).is_some();
+                settling = self.settles_until(object, runtime.as_ref(), now);
                 Connection::Closed(finding)
             }
             Ok((directory_id, snapshot)) => Connection::Open(View {

@@ -218,8 +218,10 @@ async fn report_and_rest(
     pass: &mut Pass,
     recheck_at: Option<Timestamp>,
 ) -> Result<Action, Interrupted> {
-    if judgement.settling && report::says_in_sync(judgement) && pass.asked.reconcile.is_none() {
+    let stands = report::says_in_sync(judgement) && pass.asked.reconcile.is_none();
+    if let Some(until) = judgement.settling.filter(|_| stands) {
         // After a restart nothing is known yet; what was true before is not taken back for that.
+        world.contact_waker.wake_by(key.clone(), until);
         return Ok(Action::await_change());
     }
     let record = &judgement.plan.record;
