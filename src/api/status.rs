@@ -133,30 +133,14 @@ fn contact_conditions(
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let Verdict {
-        synced,
-        email_verified,
-        phone_verified,
-        bound,
-        policy_compliant,
-        ready_waits_for_verification: _,
-    } = verdict;
     if is_suspended(verdict) {
-        return suspended_conditions(previous, synced, generation, now);
+        return suspended_conditions(previous, &verdict.synced, generation, now);
     }
     let render =
         |type_: &str, finding: &Finding| condition(previous, type_, finding, generation, now);
-    let findings = [
-        ("Synced", Some(synced)),
-        ("EmailVerified", Some(email_verified)),
-        ("PhoneVerified", phone_verified.as_ref()),
-        ("Bound", bound.as_ref()),
-        ("PolicyCompliant", policy_compliant.as_ref()),
-    ];
-    let mut conditions: Vec<Condition> = findings
-        .into_iter()
-        .filter_map(|(type_, finding)| finding.map(|finding| render(type_, finding)))
-        .collect();
+    let findings = verdict.findings();
+    let mut conditions: Vec<Condition> =
+        findings.map(|(type_, finding)| render(type_, finding)).collect();
     let ready = verdict.ready();
     conditions.push(render("Ready", ready));
     conditions.extend(progress(previous, ready, generation, now));

@@ -1,7 +1,7 @@
 //! One pass over a `ContactPolicy`: what was found is put together and told. Single contacts are
 //! judged as they change, in `standings`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
-use super::gather::World;
+use super::gather::{SETTLES_FOR, World, new_text};
 use super::report::{self, Happening, Interrupted, Written};
-use super::standings::{Found, Standing};
+use super::standings::{Asked, Found, Key, Standing};
 use crate::api::contact_policy::{CoverageStatus, PolicyCounts, ViolationStatus};
 use crate::api::status::PolicyFacts;
 use crate::api::{self, ContactPolicy, parse};
@@ -21,20 +21,17 @@ use crate::directory::{Directory, Outcome, Priority};
 use crate::domain::call::{Action as Operation, Call, CallError, FailureClass, Page, Reply};
 use crate::domain::policy::Policy;
 use crate::domain::verdict::{Finding, Reason, Status};
-use crate::plan::coverage::{Among, Tree, needs_tree};
+use crate::plan::compliance::{self, Evaluation};
+use crate::plan::coverage::{Among, Row, Tree, needs_tree};
 
 /// How long it is believed where accounts stand.
 const TREE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// Pause before accounts are asked for again that could not be listed.
 const TREE_PAUSE: SignedDuration = SignedDuration::from_mins(5);
-/// How long what was said before a restart stands while it cannot be told anew.
-const SETTLES_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// Most pages of accounts; more is a fault of the other side.
 const PAGES_MAX: u32 = 1000;
 /// Pause after a pass that the apiserver interrupted, or that met another writer.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Coverage rules that a message names; the rest is counted.
-const SHORTAGES_SHOWN: usize = 3;
 
 /// Puts together what a policy has found, and reports it.
 pub(super) async fn reconcile(
@@ -47,31 +44,34 @@ pub(super) async fn reconcile(
         Err(problem) => {
             let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
             let compliant = Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
-            return tell(&world, &object, Evaluation::of(ready, compliant)).await;
+            let said = Evaluation { ready, compliant };
+            let news = News { said, contacts: None, violations: None, coverage: None };
+            return tell(&world, &object, news).await;
         }
     };
     let (asked, now) = (is_asked(&object), world.clock.now());
-    let trees = read_trees(&world, &policy, asked).await;
+    let no_tree = read_trees(&world, &policy, asked).await;
     // What was found for another spec is not told as if it was for this one.
     let found = world.standings.with(&name, |standing| {
-        (*standing.policy == policy).then(|| evaluate(&world, standing, trees))
+        let is_read = !standing.found.values().any(|found| found.unread);
+        (*standing.policy == policy).then(|| (is_read, put_together(&world, standing, no_tree)))
     });
-    let Some(evaluation) = found.flatten() else {
+    let Some((is_read, news)) = found.flatten() else {
         return Ok(Action::await_change());
     };
     let told = object.status.as_ref().and_then(|status| status.observed_generation);
     let was_told = told.is_some() && told == object.metadata.generation;
-    if was_told && evaluation.unread > 0 {
+    if was_told && !is_read {
         // After a restart: what was true before is not taken back until the Secrets were read.
         return Ok(Action::await_change());
     }
     let begins = world.started_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
-    if was_told && begins && !asked && evaluation.ready.status != Status::True {
+    if was_told && begins && !asked && news.said.ready.status != Status::True {
         // Nor until directories had the time to connect.
         world.wake_policies([name]);
         return Ok(Action::await_change());
     }
-    tell(&world, &object, evaluation).await
+    tell(&world, &object, news).await
 }
 
 pub(super) fn interrupted(
@@ -83,122 +83,60 @@ pub(super) fn interrupted(
     Action::requeue(PAUSE)
 }
 
-/// What a policy comes to.
-struct Evaluation {
-    ready: Finding,
-    compliant: Finding,
+/// What is told of a policy. What was not found anew stays as it was told.
+struct News {
+    said: Evaluation,
     contacts: Option<PolicyCounts>,
     violations: Option<Vec<ViolationStatus>>,
     coverage: Option<Vec<CoverageStatus>>,
-    /// Contacts whose value from a Secret is being read.
-    unread: usize,
 }
 
-impl Evaluation {
-    /// Without anything that was found.
-    fn of(ready: Finding, compliant: Finding) -> Self {
-        let (contacts, violations, coverage) = (None, None, None);
-        Self { ready, compliant, contacts, violations, coverage, unread: 0 }
-    }
-}
-
-fn evaluate(world: &World, standing: &Standing, trees: Option<Finding>) -> Evaluation {
+/// Puts together what was found.
+fn put_together(world: &World, standing: &Standing, no_tree: Option<Finding>) -> News {
     let Standing { policy, found, tally } = standing;
-    let judged = found.values().filter_map(|found| found.violations.as_ref());
-    let (matched, violating) = judged.fold((0, 0), |(matched, violating), violations| {
-        (matched + 1, violating + i64::from(!violations.is_empty()))
-    });
+    let judged: Vec<_> = found.values().filter_map(|found| found.violations.as_ref()).collect();
+    let violating = judged.iter().filter(|violations| !violations.is_empty()).count();
     let unknown = found.values().filter(|found| found.unknown).count();
-    let unknown = i64::try_from(unknown).unwrap_or(i64::MAX);
-    let mut coverage = Vec::new();
-    let mut shortages = Vec::new();
-    for row in tally.rows(&policy.coverage) {
-        let (kind, counted) = match row.among {
-            Among::All => ("Contacts", "contacts"),
-            Among::Verified => ("Verified", "verified contacts"),
-        };
-        if !row.is_satisfied() {
-            let member = row.member.map_or(String::new(), |member| format!(" in {member}"));
-            shortages.push(format!(
-                "`{}`: {} of {} {counted} hear of {}{member}",
-                row.rule,
-                row.actual,
-                row.required,
-                row.message_type.as_str()
-            ));
-        }
-        coverage.push(CoverageStatus {
-            rule: row.rule.to_owned(),
-            message_type: row.message_type.as_str().to_owned(),
-            counted: kind.to_owned(),
-            required: row.required.into(),
-            actual: row.actual.into(),
-            satisfied: row.is_satisfied(),
-        });
-    }
-    let unmanaged = unmanaged(world, policy);
-    let missing = trees.or_else(|| unmanaged.as_ref().err().cloned());
-    let ready = missing.clone().unwrap_or_else(|| {
-        Finding::met(Reason::Evaluated, format!("evaluated on {} contacts", found.len()))
-    });
-    let too_many = unmanaged.unwrap_or_default();
-    let mut failings = Vec::new();
-    if violating > 0 {
-        let text = format!("{violating} of {matched} contacts are not as `contact` demands");
-        failings.push((Reason::PolicyViolation, text));
-    }
-    if !shortages.is_empty() && missing.is_none() {
-        let more = shortages.len().saturating_sub(SHORTAGES_SHOWN);
-        let mut text = shortages.into_iter().take(SHORTAGES_SHOWN).collect::<Vec<_>>().join("; ");
-        if more > 0 {
-            text = format!("{text}; and {more} more");
-        }
-        failings.push((Reason::CoverageMissing, text));
-    }
-    if !too_many.is_empty() {
-        failings.push((Reason::TooManyUnmanaged, too_many.join("; ")));
-    }
-    let compliant = match (failings.first(), missing) {
-        (Some((reason, _)), _) => {
-            let texts: Vec<_> = failings.iter().map(|(_, text)| text.as_str()).collect();
-            Finding::unmet(*reason, texts.join("; "))
-        }
-        (None, Some(missing)) => Finding::unknown(missing.reason, missing.message),
-        (None, None) if unknown > 0 => Finding::unknown(
-            Reason::SecretNotFound,
-            format!("the addresses of {unknown} contacts stand in Secrets and are not known"),
-        ),
-        (None, None) if matched == 0 && demands_nothing_else(world, policy) => Finding::unknown(
-            Reason::NothingMatches,
-            "no MessageContact is in the directories and namespaces of `match`: nothing is demanded \
-             of anybody",
-        ),
-        (None, None) => Finding::met(Reason::Compliant, "everything that the policy demands holds"),
+    let rows = tally.rows(&policy.coverage);
+    let summary = compliance::Found {
+        looked_at: found.len(),
+        matched: judged.len(),
+        violating,
+        unknown,
+        rows: &rows,
+        no_tree,
+        unmanaged: &unmanaged(world, policy),
     };
-    Evaluation {
-        ready,
-        compliant,
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    News {
+        said: compliance::evaluate(policy, &summary),
         contacts: Some(PolicyCounts {
-            matched,
-            compliant: matched - violating - unknown,
-            violating,
+            matched: count(judged.len()),
+            compliant: count(judged.len() - violating - unknown),
+            violating: count(violating),
         }),
         violations: Some(violations_of(found)),
-        coverage: Some(coverage),
-        unread: found.values().filter(|found| found.unread).count(),
+        coverage: Some(rows.iter().map(row_status).collect()),
     }
 }
 
-/// Whether a policy that speaks of no contact has nothing else to judge.
-fn demands_nothing_else(world: &World, policy: &Policy) -> bool {
-    let of_directories = policy.unmanaged_max.is_some() && !directories(world, policy).is_empty();
-    policy.coverage.is_empty() && !of_directories
+fn row_status(row: &Row<'_>) -> CoverageStatus {
+    CoverageStatus {
+        rule: row.rule.to_owned(),
+        message_type: row.message_type.as_str().to_owned(),
+        counted: match row.among {
+            Among::All => "Contacts",
+            Among::Verified => "Verified",
+        }
+        .to_owned(),
+        required: row.required.into(),
+        actual: row.actual.into(),
+        satisfied: row.is_satisfied(),
+    }
 }
 
-fn violations_of<'a>(
-    found: impl IntoIterator<Item = (&'a super::standings::Key, &'a Found)>,
-) -> Vec<ViolationStatus> {
-    let each = found.into_iter().flat_map(|((namespace, name), found)| {
+fn violations_of(found: &BTreeMap<Key, Found>) -> Vec<ViolationStatus> {
+    let each = found.iter().flat_map(|((namespace, name), found)| {
         found.violations.iter().flatten().map(move |violation| ViolationStatus {
             namespace: namespace.clone(),
             name: name.clone(),
@@ -209,37 +147,24 @@ fn violations_of<'a>(
     each.take(api::contact_policy::VIOLATIONS_MAX).collect()
 }
 
-/// In which directories there are too many contacts that no object holds; or why that is not known.
-fn unmanaged(world: &World, policy: &Policy) -> Result<Vec<String>, Finding> {
-    let Some(max) = policy.unmanaged_max else { return Ok(Vec::new()) };
-    let mut too_many = Vec::new();
-    for name in directories(world, policy) {
+/// How many contacts of each directory of a policy no object holds, if the policy asks; `None`: the
+/// directory does not answer. One that another object works on is counted there.
+fn unmanaged(world: &World, policy: &Policy) -> Vec<(String, Option<i64>)> {
+    let names = policy.unmanaged_max.iter().flat_map(|_| directories(world, policy));
+    let counted = names.filter_map(|name| {
         let object = world.directories.get(&ObjectRef::new(&name));
         let status = object.as_ref().and_then(|object| object.status.as_ref());
         let ready = status.and_then(|status| {
             status.conditions.iter().find(|condition| condition.type_ == "Ready")
         });
         if ready.is_some_and(|ready| ready.reason == Reason::DuplicateDirectory.as_str()) {
-            // The other one is counted.
-            continue;
+            return None;
         }
         let answers = ready.is_some_and(|ready| ready.status == Status::True.as_str());
         let counts = status.and_then(|status| status.contacts).filter(|_| answers);
-        let Some(counts) = counts else {
-            let message = format!(
-                "what is in the ResourceDirectory `{name}` is not known; see its conditions"
-            );
-            return Err(Finding::unmet(Reason::DirectoryNotReady, message));
-        };
-        if counts.unmanaged > i64::from(max) {
-            let text = format!(
-                "`{name}` has {} contacts that no MessageContact holds, and at most {max} are allowed",
-                counts.unmanaged
-            );
-            too_many.push(text);
-        }
-    }
-    Ok(too_many)
+        Some((name, counts.map(|counts| counts.unmanaged)))
+    });
+    counted.collect()
 }
 
 /// The ResourceDirectories of a policy, in order.
@@ -256,10 +181,9 @@ fn directories(world: &World, policy: &Policy) -> Vec<String> {
 
 /// Whether somebody has asked for a look now.
 fn is_asked(object: &ContactPolicy) -> bool {
-    let asked = object.annotations().get(api::REQUESTED_AT).map(|text| parse::echo(text));
     let status = object.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
-    asked.is_some() && asked != handled
+    new_text(object, api::REQUESTED_AT, handled).is_some()
 }
 
 /// Lists the accounts of the directories of a policy whose rules need them: now and then, and when
@@ -294,11 +218,10 @@ async fn read_tree(world: &World, policy: &Policy, name: &str, asked: bool) -> O
     let _listing = world.standings.listing.lock().await;
     let now = world.clock.now();
     let is_new = |at: Timestamp, pause| now.duration_since(at) < pause;
-    let told = world.standings.tree_told_at(name);
+    let Asked { told, failed } = world.standings.asked(name);
     if !asked && told.is_some_and(|told| is_new(told, TREE_KEPT_FOR)) {
         return None;
     }
-    let failed = world.standings.tree_failed(name);
     let failed = failed.filter(|(at, _)| !asked && is_new(*at, TREE_PAUSE));
     let listed = match (&failed, world.directory(name)) {
         (Some((_, error)), _) => Err(Some(error.clone())),
@@ -362,12 +285,8 @@ async fn list_accounts(directory: &Directory) -> Result<Tree, Option<CallError>>
     Err(None)
 }
 
-async fn tell(
-    world: &World,
-    object: &ContactPolicy,
-    evaluation: Evaluation,
-) -> Result<Action, Interrupted> {
-    let Evaluation { ready, compliant, contacts, violations, coverage, unread: _ } = evaluation;
+async fn tell(world: &World, object: &ContactPolicy, news: News) -> Result<Action, Interrupted> {
+    let News { said: Evaluation { ready, compliant }, contacts, violations, coverage } = news;
     let before = object.status.as_ref().and_then(|status| {
         status.conditions.iter().find(|known| known.type_ == "Compliant").cloned()
     });

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::{self, Either};
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
@@ -290,17 +289,19 @@ async fn send(
         return directory.perform(priority, decide).await;
     }
     let changed = world.told_of_changes(&pass.uid);
-    let performed = std::pin::pin!(directory.perform(priority, decide));
-    let outcome = match future::select(performed, std::pin::pin!(changed.notified())).await {
-        Either::Left((outcome, _)) => outcome,
-        // How it ends must be known: it counts as sent, and may still be refused.
-        Either::Right(((), performed))
-            if judgement.plan.send.is_some() && decided.swap(true, Ordering::AcqRel) =>
-        {
-            performed.await
+    let mut performed = std::pin::pin!(directory.perform(priority, decide));
+    let is_message = judgement.plan.send.is_some();
+    let outcome = tokio::select! {
+        outcome = &mut performed => outcome,
+        () = changed.notified() => {
+            if is_message && decided.swap(true, Ordering::AcqRel) {
+                // How it ends must be known: it counts as sent, and may still be refused.
+                performed.await
+            } else {
+                // What was not sent is not sent any more; what was sent is recorded by the directory.
+                Outcome::Overtaken
+            }
         }
-        // What was not sent is not sent any more; what was sent is recorded by the directory.
-        Either::Right(_) => Outcome::Overtaken,
     };
     world.remember_if_known(&pass.uid, |memory| memory.waiting = None);
     outcome

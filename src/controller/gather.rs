@@ -141,7 +141,7 @@ pub(super) const CLUSTER_WRITES_MAX: usize = 16;
 
 /// So long after a start at most, what was said before it is left standing while a directory is being
 /// connected. A directory that is throttled, or never answers, says so then.
-const SETTLES_FOR: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SETTLES_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long objects that wait share one answer about the definition.
 const DEFINITION_KNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
@@ -718,6 +718,16 @@ fn claim_of(object: &MessageContact) -> Claim {
 
 fn has_finalizer(object: &MessageContact) -> bool {
     object.finalizers().iter().any(|finalizer| finalizer == api::FINALIZER)
+}
+
+/// The text of an annotation that asks for something, unless it was handled already.
+pub(super) fn new_text<'a>(
+    object: &'a impl kube::Resource,
+    annotation: &str,
+    handled: Option<&str>,
+) -> Option<&'a str> {
+    let text = object.annotations().get(annotation)?;
+    (handled != Some(parse::echo(text))).then_some(text)
 }
 
 /// The uid of an object; empty only for one that was never stored.

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::claims::Contact;
 use super::execute::{self, Left};
-use super::gather::{Judgement, Memory, World, uid_of};
+use super::gather::{Judgement, Memory, World, new_text, uid_of};
 use super::report::{self, Asked, Happening, Interrupted, Written};
 use crate::api::{self, MessageContact, parse};
 use crate::domain::contact::{Recorded, Uid};
@@ -162,13 +162,11 @@ async fn begin(world: &World, key: &Contact, uid: Uid) -> Pass {
         return pass;
     };
     let status = report::status_of(&object);
-    let annotations = object.metadata.annotations.as_ref();
-    let new_text = |annotation: &str, handled: Option<&str>| {
-        let text = annotations.and_then(|all| all.get(annotation))?;
-        (handled != Some(parse::echo(text))).then(|| text.clone())
+    let new = |annotation: &str, handled: &Option<String>| {
+        new_text(object.as_ref(), annotation, handled.as_deref()).map(str::to_owned)
     };
-    let reconcile = new_text(api::REQUESTED_AT, status.last_handled_reconcile_at.as_deref());
-    let resend = new_text(api::RESEND_REQUESTED_AT, status.last_handled_resend_at.as_deref());
+    let reconcile = new(api::REQUESTED_AT, &status.last_handled_reconcile_at);
+    let resend = new(api::RESEND_REQUESTED_AT, &status.last_handled_resend_at);
     world.declare_values(key, &object, reconcile.as_deref());
     if reconcile.is_none() && resend.is_none() {
         return pass;

@@ -15,7 +15,7 @@ use super::shown::{Change, Shown};
 use crate::api::{ContactPolicy, MessageContact, parse};
 use crate::domain::contact::Mode;
 use crate::domain::policy::Policy;
-use crate::plan::policy::{Place, matches};
+use crate::plan::policy::{Place, concerns};
 
 /// The policies that can be followed, by name. One that cannot, as its spec is of a later version,
 /// demands nothing.
@@ -120,6 +120,6 @@ fn is_spoken_of(world: &World, object: &MessageContact, policies: &[Option<&Poli
     let labels = world.namespace_labels(&object.namespace().unwrap_or_default());
     let place = Place { directory: parse::directory_name(&object.spec), namespace_labels: &labels };
     // One whose mode is not acceptable says so whatever policies say.
-    let mode = parse::mode(&object.spec).unwrap_or(Mode::ReportOnly);
-    policies.iter().flatten().any(|policy| matches(policy, mode, place))
+    parse::mode(&object.spec) == Ok(Mode::Enforce)
+        && policies.iter().flatten().any(|policy| concerns(policy, place))
 }

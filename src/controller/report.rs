@@ -18,7 +18,7 @@ use crate::api::{
     ResourceDirectoryStatus, status,
 };
 use crate::domain::contact::{DirectoryId, Recorded};
-use crate::domain::verdict::{Finding, Reason, Status, Verdict};
+use crate::domain::verdict::{Finding, Reason, Status};
 use crate::plan::Send;
 
 /// What became of a write.
@@ -432,10 +432,9 @@ impl Happening {
     /// What people are told of how the object stands now: what was confirmed, and where somebody may
     /// have to act. Nothing that was so before.
     pub(super) fn news(judgement: &Judgement) -> Vec<Self> {
-        let Verdict { synced, email_verified, phone_verified, bound, policy_compliant, .. } =
-            &judgement.plan.verdict;
+        let verdict = &judgement.plan.verdict;
         // Under `Deny`, `Synced` tells already.
-        let is_told = synced.reason == Reason::PolicyViolation;
+        let is_told = verdict.synced.reason == Reason::PolicyViolation;
         let conditions =
             judgement.object.status.as_ref().map(|status| status.conditions.as_slice());
         let known = |type_: &str, finding: &Finding| {
@@ -443,17 +442,11 @@ impl Happening {
             let before = conditions.find(|condition| condition.type_ == type_);
             before.is_some_and(|before| before.reason == finding.reason.as_str())
         };
-        [
-            ("Synced", Some(synced)),
-            ("EmailVerified", Some(email_verified)),
-            ("PhoneVerified", phone_verified.as_ref()),
-            ("Bound", bound.as_ref()),
-            ("PolicyCompliant", policy_compliant.as_ref().filter(|_| !is_told)),
-        ]
-        .into_iter()
-        .filter_map(|(type_, finding)| finding.filter(|finding| !known(type_, finding)))
-        .filter_map(Self::of)
-        .collect()
+        let was_said = |(type_, finding): &(&str, &Finding)| {
+            known(type_, finding) || is_told && *type_ == "PolicyCompliant"
+        };
+        let news = verdict.findings().filter(|finding| !was_said(finding));
+        news.filter_map(|(_, finding)| Self::of(finding)).collect()
     }
 
     /// What a finding is worth telling.

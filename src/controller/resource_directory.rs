@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
 use super::claims::Needing;
-use super::gather::World;
+use super::gather::{World, new_text};
 use super::keys;
 use super::report::{self, Interrupted, Written};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
@@ -402,8 +402,7 @@ fn sends_used_up(world: &World, directory: &Directory) -> String {
 fn is_asked(object: &ResourceDirectory) -> bool {
     let status = object.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_deref());
-    let asked = object.annotations().get(api::REQUESTED_AT).map(|text| parse::echo(text));
-    asked.is_some() && asked != handled
+    new_text(object, api::REQUESTED_AT, handled).is_some()
 }
 
 /// A new text in the annotation asks for a list now.

@@ -1,6 +1,7 @@
 //! What each policy has found, contact by contact, kept up to date as contacts change: one that
 //! changes costs the policies that speak of it, however many other contacts there are.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ use super::gather::{World, uid_of};
 use crate::api::values::Value;
 use crate::api::{ContactPolicy, MessageContact, parse};
 use crate::domain::call::CallError;
-use crate::domain::contact::{MessageType, Mode, Title};
+use crate::domain::contact::{MessageType, Title};
 use crate::domain::policy::{Candidate, Policy};
 use crate::plan::coverage::{Covering, Tally, Tree, needs_tree};
 use crate::plan::policy::{self, Place, Violation};
@@ -32,14 +33,27 @@ pub(super) struct Standings {
 #[derive(Debug, Default)]
 struct Inner {
     by_policy: BTreeMap<String, Standing>,
-    /// Where the accounts of a ResourceDirectory stand, by its name; absent: not known.
-    trees: HashMap<String, Arc<Tree>>,
-    /// When that was told.
-    told: HashMap<String, Timestamp>,
-    /// When it was last asked in vain, and why it was not told.
-    failed: HashMap<String, (Timestamp, CallError)>,
+    /// What is known of the accounts of each ResourceDirectory, by its name.
+    accounts: HashMap<String, Accounts>,
     /// How often a contact was judged by a policy.
     judged: u64,
+}
+
+/// What is known of the accounts of a directory.
+#[derive(Debug, Default)]
+struct Accounts {
+    /// Where they stand; nothing as long as that was not told.
+    tree: Tree,
+    asked: Asked,
+}
+
+/// What became of asking where accounts stand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    /// When it was told.
+    pub(super) told: Option<Timestamp>,
+    /// When it was asked in vain since, and why it was not told.
+    pub(super) failed: Option<(Timestamp, CallError)>,
 }
 
 /// Namespace and name of a MessageContact.
@@ -81,37 +95,34 @@ impl Standings {
         self.inner().by_policy.get(policy).map(look)
     }
 
-    /// When it was last asked in vain where the accounts of a ResourceDirectory stand, and why.
-    pub(super) fn tree_failed(&self, directory: &str) -> Option<(Timestamp, CallError)> {
-        self.inner().failed.get(directory).cloned()
+    /// What became of asking where the accounts of a ResourceDirectory stand.
+    pub(super) fn asked(&self, directory: &str) -> Asked {
+        let inner = self.inner();
+        inner.accounts.get(directory).map(|known| known.asked.clone()).unwrap_or_default()
     }
 
     /// Notes that the API has refused to tell it.
     pub(super) fn note_failure(&self, directory: &str, error: CallError, now: Timestamp) {
-        self.inner().failed.insert(directory.to_owned(), (now, error));
-    }
-
-    /// When it was told where the accounts of a ResourceDirectory stand, if it was.
-    pub(super) fn tree_told_at(&self, directory: &str) -> Option<Timestamp> {
-        self.inner().told.get(directory).copied()
+        let mut inner = self.inner();
+        let known = inner.accounts.entry(directory.to_owned()).or_default();
+        known.asked.failed = Some((now, error));
     }
 
     /// Takes in where the accounts of a ResourceDirectory stand. Returns the policies that are
     /// concerned.
     pub(super) fn set_tree(&self, directory: &str, tree: Tree, now: Timestamp) -> Vec<String> {
         let mut inner = self.inner();
-        let Inner { by_policy, trees, told, failed, judged: _ } = &mut *inner;
-        told.insert(directory.to_owned(), now);
-        failed.remove(directory);
-        if trees.get(directory).is_some_and(|known| **known == tree) {
+        let Inner { by_policy, accounts, judged: _ } = &mut *inner;
+        let next = Accounts { tree, asked: Asked { told: Some(now), failed: None } };
+        let before = accounts.insert(directory.to_owned(), next);
+        if before.is_some_and(|before| before.tree == accounts[directory].tree) {
             return Vec::new();
         }
-        trees.insert(directory.to_owned(), Arc::new(tree));
         let needing = by_policy.iter_mut();
         let needing = needing.filter(|(_, standing)| needs_tree(&standing.policy.coverage));
         needing
             .map(|(name, standing)| {
-                standing.count_anew(trees);
+                standing.count_anew(accounts);
                 name.clone()
             })
             .collect()
@@ -126,7 +137,12 @@ impl Standings {
 
 impl Standing {
     /// Takes in what is found of a contact now. Returns whether that is news.
-    fn set(&mut self, trees: &HashMap<String, Arc<Tree>>, key: &Key, found: Option<Found>) -> bool {
+    fn set(
+        &mut self,
+        accounts: &HashMap<String, Accounts>,
+        key: &Key,
+        found: Option<Found>,
+    ) -> bool {
         let before = match &found {
             Some(found) => self.found.insert(key.clone(), found.clone()),
             None => self.found.remove(key),
@@ -135,31 +151,30 @@ impl Standing {
             return false;
         }
         let rules = &self.policy.coverage;
-        if let Some((tree, covering)) = before.as_ref().and_then(|it| covering(trees, it)) {
-            self.tally.take(rules, &tree, covering);
+        if let Some((directory, covering)) = before.as_ref().and_then(gives) {
+            self.tally.take(rules, &tree_of(accounts, directory), covering);
         }
-        if let Some((tree, covering)) = found.as_ref().and_then(|it| covering(trees, it)) {
-            self.tally.add(rules, &tree, covering);
+        if let Some((directory, covering)) = found.as_ref().and_then(gives) {
+            self.tally.add(rules, &tree_of(accounts, directory), covering);
         }
         true
     }
 
-    fn count_anew(&mut self, trees: &HashMap<String, Arc<Tree>>) {
+    fn count_anew(&mut self, accounts: &HashMap<String, Accounts>) {
         self.tally = Tally::default();
-        for found in self.found.values() {
-            if let Some((tree, covering)) = covering(trees, found) {
-                self.tally.add(&self.policy.coverage, &tree, covering);
-            }
+        for (directory, covering) in self.found.values().filter_map(gives) {
+            self.tally.add(&self.policy.coverage, &tree_of(accounts, directory), covering);
         }
     }
 }
 
-fn covering<'a>(
-    trees: &HashMap<String, Arc<Tree>>,
-    found: &'a Found,
-) -> Option<(Arc<Tree>, &'a Covering)> {
-    let tree = trees.get(&*found.directory).cloned().unwrap_or_default();
-    found.covering.as_deref().map(|covering| (tree, covering))
+/// What a contact gives, and in which directory.
+fn gives(found: &Found) -> Option<(&str, &Covering)> {
+    found.covering.as_deref().map(|covering| (&*found.directory, covering))
+}
+
+fn tree_of<'a>(accounts: &'a HashMap<String, Accounts>, directory: &str) -> Cow<'a, Tree> {
+    accounts.get(directory).map_or_else(Cow::default, |known| Cow::Borrowed(&known.tree))
 }
 
 impl World {
@@ -173,11 +188,11 @@ impl World {
         // From before the contact is looked at: another look may be under way.
         let mut inner = self.standings.inner();
         let seen = self.object(contact).map(|object| Seen::of(self, &object));
-        let Inner { by_policy, trees, told: _, failed: _, judged } = &mut *inner;
+        let Inner { by_policy, accounts, judged } = &mut *inner;
         let mut news = Vec::new();
         for (name, standing) in by_policy {
             let found = seen.as_ref().and_then(|seen| seen.by(&standing.policy, judged));
-            if standing.set(trees, &key, found) {
+            if standing.set(accounts, &key, found) {
                 news.push(name.clone());
             }
         }
@@ -190,7 +205,7 @@ impl World {
     pub(super) fn weigh_all(&self, name: &str) {
         // From before anything is looked at: what it has become since comes after.
         let mut inner = self.standings.inner();
-        let Inner { by_policy, trees, told: _, failed: _, judged } = &mut *inner;
+        let Inner { by_policy, accounts, judged } = &mut *inner;
         let policies = self.policies.all();
         let Some(policy) = policies.get(name) else {
             by_policy.remove(name);
@@ -202,7 +217,7 @@ impl World {
         });
         let (policy, found) = (Arc::clone(policy), found.collect());
         let mut standing = Standing { policy, found, tally: Tally::default() };
-        standing.count_anew(trees);
+        standing.count_anew(accounts);
         by_policy.insert(name.to_owned(), standing);
     }
 
@@ -223,7 +238,6 @@ fn key_of(contact: &Contact) -> Key {
 struct Seen {
     /// What its spec asks for; `None`: it is not acceptable, and says so itself.
     candidate: Option<Candidate>,
-    mode: Mode,
     unread: bool,
     directory: Arc<str>,
     labels: BTreeMap<String, String>,
@@ -237,10 +251,8 @@ impl Seen {
             && values.email == Value::Unread
             && world.needs_values(object);
         let leaves = object.metadata.deletion_timestamp.is_some();
-        let mode = parse::mode(&object.spec).unwrap_or(Mode::ReportOnly);
         Self {
             candidate: parse::candidate(&object.spec, &values).ok().filter(|_| !leaves),
-            mode,
             unread,
             directory: parse::directory_name(&object.spec).into(),
             labels: world.namespace_labels(&object.namespace().unwrap_or_default()),
@@ -251,12 +263,12 @@ impl Seen {
     /// What a policy finds; `None` if it does not speak of the contact.
     fn by(&self, policy: &Policy, judged: &mut u64) -> Option<Found> {
         let place = Place { directory: &self.directory, namespace_labels: &self.labels };
-        // Whoever writes nothing is not judged, but is told all the same.
-        if !policy::matches(policy, Mode::Enforce, place) {
+        if !policy::concerns(policy, place) {
             return None;
         }
         *judged += 1;
-        let candidate = self.candidate.as_ref().filter(|_| self.mode == Mode::Enforce);
+        // Whoever writes nothing is not judged, but hears of messages all the same.
+        let candidate = self.candidate.as_ref();
         let opinion = candidate.and_then(|it| policy::judge([policy], it, place).pop());
         let unknown =
             opinion.as_ref().is_some_and(|it| it.waits_for_email && it.violations.is_empty());

@@ -81,7 +81,7 @@ impl Ledger {
 
     /// How long a message is remembered. Longer than a day, so that whoever deletes a contact and
     /// creates it again does not get a second message in the slot of the first.
-    const KEPT_FOR: SignedDuration = SignedDuration::from_hours(48);
+    pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(48);
 
     /// Most targets that are remembered: those of [`Self::KEPT_FOR`] at [`Self::DAY_MAX`] a day.
     pub const RECENT_MAX: usize = 200;

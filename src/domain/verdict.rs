@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Everything that is said about a contact. One field per condition type: a condition that
-/// nobody renders does not compile.
+/// Everything that is said about a contact. One field per condition type: one that is missing from
+/// [`Self::findings`] does not compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The cloud has what the spec says.
@@ -22,6 +22,26 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Each condition type but `Ready`, with what is said of it, in the order in which they are shown.
+    pub fn findings(&self) -> impl Iterator<Item = (&'static str, &Finding)> {
+        let Self {
+            synced,
+            email_verified,
+            phone_verified,
+            bound,
+            policy_compliant,
+            ready_waits_for_verification: _,
+        } = self;
+        let all = [
+            ("Synced", Some(synced)),
+            ("EmailVerified", Some(email_verified)),
+            ("PhoneVerified", phone_verified.as_ref()),
+            ("Bound", bound.as_ref()),
+            ("PolicyCompliant", policy_compliant.as_ref()),
+        ];
+        all.into_iter().filter_map(|(type_, finding)| finding.map(|finding| (type_, finding)))
+    }
+
     /// `Ready` is not stored anywhere: it is the first finding that is not met.
     #[must_use]
     pub fn ready(&self) -> &Finding {

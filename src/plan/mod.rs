@@ -25,6 +25,8 @@ pub mod policy;
 
 pub mod coverage;
 
+pub mod compliance;
+
 pub mod hash;
 
 pub mod render;

@@ -62,8 +62,10 @@ pub fn judge<'a>(
     candidate: &Candidate,
     place: Place<'_>,
 ) -> Vec<Opinion> {
-    let matching = policies.into_iter().filter(|policy| matches(policy, candidate.mode, place));
-    matching
+    let judges = |policy: &&Policy| candidate.mode == Mode::Enforce && concerns(policy, place);
+    policies
+        .into_iter()
+        .filter(judges)
         .map(|policy| Opinion {
             policy: policy.name.clone(),
             enforcement: policy.enforcement,
@@ -117,12 +119,11 @@ fn violated(opinions: &[Opinion], least: Enforcement) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// Whether a policy speaks of a contact in that place.
+/// Whether a policy speaks of contacts in that place.
 #[must_use]
-pub fn matches(policy: &Policy, mode: Mode, place: Place<'_>) -> bool {
+pub fn concerns(policy: &Policy, place: Place<'_>) -> bool {
     let Scope { directories, namespaces } = &policy.scope;
-    mode == Mode::Enforce
-        && (directories.is_empty() || directories.contains(place.directory))
+    (directories.is_empty() || directories.contains(place.directory))
         && namespaces.matches(place.namespace_labels)
 }
 

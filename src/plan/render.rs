@@ -257,31 +257,15 @@ fn channel_text(record: &ChannelRecord) -> String {
 }
 
 fn write_verdict(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
-    let ready = verdict.ready();
-    let Verdict {
-        synced,
-        email_verified,
-        phone_verified,
-        bound,
-        policy_compliant,
-        ready_waits_for_verification: _,
-    } = verdict;
-    if synced.reason == Reason::Suspended {
-        let Finding { status, reason, message } = synced;
+    if verdict.synced.reason == Reason::Suspended {
+        let Finding { status, reason, message } = &verdict.synced;
         writeln!(f, "  Synced={} {reason}: {message}", status.as_str())?;
         return writeln!(f, "  all else that was said stays as it is");
     }
-    let findings = [
-        ("Synced", Some(synced)),
-        ("EmailVerified", Some(email_verified)),
-        ("PhoneVerified", phone_verified.as_ref()),
-        ("Bound", bound.as_ref()),
-        ("PolicyCompliant", policy_compliant.as_ref()),
-    ];
-    for (condition, finding) in findings {
-        let Some(Finding { status, reason, message }) = finding else { continue };
+    for (condition, Finding { status, reason, message }) in verdict.findings() {
         writeln!(f, "  {condition}={} {reason}: {message}", status.as_str())?;
     }
+    let ready = verdict.ready();
     let stalled = if ready.reason.stalls() { ", stalled" } else { "" };
     writeln!(f, "  Ready={} {}{stalled}", ready.status.as_str(), ready.reason)
 }

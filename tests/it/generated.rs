@@ -30,6 +30,7 @@ fn the_guide_to_verification_has_the_limits_of_the_code() {
             "| messages for one contact in a day, to all its values together | {} |",
             Ledger::CONTACT_DAY_MAX
         ),
+        format!("That is remembered for {} hours.", Ledger::KEPT_FOR.as_hours()),
         format!("| messages of a directory in a day | {}, of the 100", Ledger::DAY_MAX),
     ] {
         assert!(guide.contains(&row), "docs/verification.md lacks `{row}`");

@@ -113,7 +113,13 @@ async fn a_click_gives_what_a_rule_of_coverage_lacks() {
     stand.apply_policy("phones", phones).await;
     stand.becomes("two", "Synced", "PolicyViolation").await;
     stand.policy_becomes("phones", "Compliant", "PolicyViolation").await;
-    let policy = stand.policies().get(&name).await.unwrap();
+    for object in ["one", "two", "again"] {
+        stand.ask(object).await;
+    }
+    stand::request(&stand.policies(), &name, "after that").await;
+    let is_handled =
+        |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == "after that";
+    let policy = stand::sees(&stand.policies(), &name, "it is looked at", is_handled).await;
     assert_eq!(coverage(&policy).last().unwrap(), enough);
     let mut moved = fields("three@example.com");
     moved["phoneNumber"] = json!("86-13800138000");

@@ -53,14 +53,7 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
     println!("three polls of 200 contacts, and one list for the request: {counts:?}");
     assert_eq!(counts.of("ListMessageContacts"), 3 * 2 + 2, "{counts:?}");
     assert_eq!((counts.calls, counts.writes), (3 * 2 + 2, 0), "{counts:?}");
-    // The line of a write may come a moment after what it wrote.
-    let writes = cluster::wait_for(PATIENCE, "the write is in the audit log", || async {
-        let by_us = By::UserAgent("message-contact-operator");
-        let writes = cluster.audit().writes(mark, by_us).unwrap();
-        if writes.is_empty() { Err("none yet".to_owned()) } else { Ok(writes) }
-    })
-    .await
-    .unwrap();
+    let writes = writes_of_ours(cluster, mark).await;
     let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
     assert_eq!(written, [("messagecontacts", "rest-7")], "{writes:#?}");
 
@@ -79,16 +72,21 @@ async fn two_hundred_contacts_at_rest_cost_two_pages_a_poll_and_not_one_write() 
     let counts = stand.simulator.counts();
     let once = |action: &str| counts.of(action) == 1;
     assert!(once("GetResourceDirectory") && counts.writes == 0, "{counts:?}");
-    let writes = cluster::wait_for(PATIENCE, "the write is in the audit log", || async {
-        let by_us = By::UserAgent("message-contact-operator");
-        let writes = cluster.audit().writes(mark, by_us).unwrap();
-        if writes.is_empty() { Err("none yet".to_owned()) } else { Ok(writes) }
-    })
-    .await
-    .unwrap();
+    let writes = writes_of_ours(cluster, mark).await;
     let written: Vec<_> = writes.iter().map(|it| (&*it.resource, &*it.name)).collect();
     assert_eq!(written, [("messagecontacts", "rest-8")], "{writes:#?}");
     operator.abort();
+}
+
+/// What the operators have written since the mark. The line of a write may come a moment after what it
+/// wrote.
+async fn writes_of_ours(cluster: &Cluster, mark: Mark) -> Vec<AuditEvent> {
+    let written = || async {
+        let by_us = By::UserAgent("message-contact-operator");
+        let writes = cluster.audit().writes(mark, by_us).unwrap();
+        if writes.is_empty() { Err("none yet".to_owned()) } else { Ok(writes) }
+    };
+    cluster::wait_for(PATIENCE, "the write is in the audit log", written).await.unwrap()
 }
 
 /// It stayed `Ready`, and deaf: it read no Secret and answered nobody who asked.
