@@ -24,16 +24,21 @@ mod standings;
 
 mod contact_policy;
 
+mod open_reports;
+
 mod triggers;
 
 mod shown;
 
+mod readiness;
+
 mod watches;
 
 pub use gather::{Environment, World};
+pub use readiness::Readiness;
 pub use report::kind_of;
 pub use secrets::{
     PACE as SECRETS_PACE, READ_AGAIN_AFTER as SECRETS_READ_AGAIN_AFTER,
     READ_EVERY as SECRETS_READ_EVERY,
 };
-pub use watches::{Readiness, run};
+pub use watches::run;

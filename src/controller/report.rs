@@ -179,7 +179,7 @@ fn was_refused<T>(written: &Result<T, Interrupted>) -> bool {
 }
 
 /// One request that changes something; only so many are made at once.
-async fn write<T>(
+pub(super) async fn write<T>(
     world: &World,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Interrupted> {

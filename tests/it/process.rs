@@ -115,6 +115,11 @@ impl Operator {
         .unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        fs::read_to_string(&self.pid).unwrap().trim().parse().unwrap()
+    }
+
     /// SIGKILL: from now on it does nothing more.
     pub fn kill(mut self) {
         self.end();
@@ -122,8 +127,8 @@ impl Operator {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = fs::read_to_string(&self.pid).unwrap();
-        let done = Command::new("sh").args(["-c", "kill -TERM \"$0\"", pid.trim()]).status();
+        let pid = self.pid().to_string();
+        let done = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status();
         assert!(done.unwrap().success());
     }
 
