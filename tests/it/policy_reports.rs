@@ -238,7 +238,7 @@ async fn without_the_right_to_write_reports_policies_are_followed_and_it_is_said
     let client = cluster.client_as(user, &[]);
     let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
     stand.apply_directory(json!({})).await;
-    stand.settled("desk", "Sunshangxiang", json!({})).await;
+    stand.settled("desk", "Sunshang", json!({})).await;
     let domains = json!({ "contact": { "phoneNumber": "Required",
         "emailDomains": { "allowed": ["example.org"] } } });
     stand.apply_policy("domains", domains).await;
