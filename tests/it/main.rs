@@ -20,6 +20,7 @@ mod bindings;
 mod browser;
 mod busy;
 mod canary;
+mod chart;
 mod crashes;
 mod create;
 mod credentials;
