@@ -106,12 +106,14 @@ impl Tool {
 
     /// Its version, as its pins say it: the only place where it is written.
     fn version(&self) -> &'static str {
-        let mut words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
-        words.find(|word| *word == self.module);
-        let mut versions = words.filter(|word| {
+        let words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let is_version = |word: &str| {
             word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
-        });
-        versions.next().unwrap_or("unknown")
+        };
+        let mut pairs = words.windows(2);
+        let pinned = pairs.find(|pair| pair[0] == self.module && is_version(pair[1]));
+        pinned.map_or("unknown", |pair| pair[1])
     }
 
     /// The folder with what pins it.
@@ -126,7 +128,8 @@ impl Tool {
         // What compiling leaves behind is gigabytes that nothing else can use, unless somebody has
         // chosen a place for it.
         let chosen = env::var_os("GOCACHE").filter(|cache| !cache.is_empty());
-        let cache = chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
+        let cache =
+            chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
         let mut command = watched(&go, &home.join(format!("{}.pid", self.name)));
         command
             .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
@@ -171,7 +174,9 @@ impl Tool {
         let pip = environment.join("bin/pip");
         let pins = self.folder().join("requirements.txt");
         let installed = said(
-            Command::new(&pip).args(["install", "--quiet", "--no-input", "--requirement"]).arg(pins),
+            Command::new(&pip)
+                .args(["install", "--quiet", "--no-input", "--requirement"])
+                .arg(pins),
             "the packages of tests/tools must be had from PyPI",
         );
         if installed.is_err() {
