@@ -57,7 +57,8 @@ impl Office {
         let Self { replicas, installations, namespace } = self;
         let place = replicas.place().clone();
         tracing::info!(lease = %place, "standing by");
-        let follows = |holder: &str| tracing::info!(lease = %place, holder, "another process leads");
+        let follows =
+            |holder: &str| tracing::info!(lease = %place, holder, "another process leads");
         replicas.win(follows).await;
         let waits = |holder: &str| {
             tracing::warn!(

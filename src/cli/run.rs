@@ -15,9 +15,9 @@ use kube::{Api, Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::office::Office;
 use crate::api::parse;
 use crate::clock::Clock;
-use super::office::Office;
 use crate::controller::{self, Environment, Readiness, Scope};
 use crate::lease::{Leadership, Terms};
 use crate::plan::hash::HashKey;
@@ -99,6 +99,10 @@ pub struct Options {
     log: String,
 }
 
+fn is_namespace(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
 fn duration(text: &str) -> Result<Duration, &'static str> {
     let parsed = parse::duration(text).and_then(|duration| Duration::try_from(duration).ok());
     parsed.ok_or("write hours, minutes and seconds in this order, such as 15s or 1m30s")
@@ -116,6 +120,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         origins.all(|origin| parse::is_origin(origin)),
         "--allow-endpoint or MCO_ALLOW_ENDPOINT: write scheme, host and port only, such as \
          http://127.0.0.1:8443, without user, path or query"
+    );
+    anyhow::ensure!(
+        options.watch_namespace.iter().all(|name| name.is_empty() || is_namespace(name)),
+        "--watch-namespace or MCO_WATCH_NAMESPACE: write the names of namespaces, each of lower-case \
+         letters, digits and `-`, with commas between them in the variable"
     );
     let terms = Terms::new(options.lease_duration, options.renew_deadline);
     let terms = terms.context("--lease-duration and --renew-deadline")?;

@@ -163,10 +163,11 @@ impl Client {
         let private = wire::Private::of(&operation, Some(keys));
         let nonce = uuid::Uuid::new_v4().to_string();
         let form = sign::form(operation, sign::Operation::of(action), keys, &nonce, now);
-        let answer = self.transport.post(None, form, time).await.map_err(|failure| match failure {
-            NoAnswer::Unsent => error::unsent(action),
-            NoAnswer::Unanswered => error::unanswered(action),
-        })?;
+        let answer =
+            self.transport.post(None, form, time).await.map_err(|failure| match failure {
+                NoAnswer::Unsent => error::unsent(action),
+                NoAnswer::Unanswered => error::unanswered(action),
+            })?;
         match answer {
             Answer { status: 200..=299, body: Some(body), .. } => wire::decode(action, &body)
                 .ok()

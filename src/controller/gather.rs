@@ -467,8 +467,9 @@ impl World {
         let runtime = self.directory(&directory_name);
         let mut settling = None;
         let identity = snapshot.and_then(Snapshot::identity);
-        let ledger =
-            identity.map(|identity| self.term().ledgers.of(&identity.directory_id)).unwrap_or_default();
+        let ledger = identity
+            .map(|identity| self.term().ledgers.of(&identity.directory_id))
+            .unwrap_or_default();
         let question = Question {
             name: &directory_name,
             spec: directory_spec.as_ref(),

@@ -389,7 +389,8 @@ fn readiness(
 /// Says that the API sends no more messages today, if it has said so.
 fn sends_used_up(world: &World, directory: &Directory) -> String {
     let identity = directory.with_snapshot(|snapshot| snapshot.identity().cloned());
-    let until = identity.and_then(|known| world.term().ledgers.of(&known.directory_id).exhausted_until);
+    let until =
+        identity.and_then(|known| world.term().ledgers.of(&known.directory_id).exhausted_until);
     match until.filter(|until| *until > world.clock.now()) {
         Some(until) => format!(
             "; the verification messages of the account are used up, and none is sent before {until}"

@@ -183,7 +183,11 @@ mod tests {
         };
         check(0, &lists(&[object("a", "one", 1), object("a", "two", 2)]), "");
         // Meanwhile, and not lost.
-        check(0, &[Event::Apply(object("a", "three", 3)), Event::Delete(object("a", "one", 4))], "");
+        check(
+            0,
+            &[Event::Apply(object("a", "three", 3)), Event::Delete(object("a", "one", 4))],
+            "",
+        );
         check(
             1,
             &lists(&[object("b", "one", 5)]),

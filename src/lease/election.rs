@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -132,7 +132,8 @@ impl Election {
                 Move::Wait(until) => sleep_until(until).await,
                 Move::Create | Move::Replace => {
                     // Somebody else may stand there: that is decided upon before it is written over.
-                    let went = if self.is_doubtful { self.look().await } else { self.write().await };
+                    let went =
+                        if self.is_doubtful { self.look().await } else { self.write().await };
                     if !went {
                         self.pause().await;
                     }
@@ -291,10 +292,7 @@ impl Election {
     }
 
     /// Makes a request, and waits for its answer as long as one that holds the lease may.
-    async fn ask<T>(
-        &self,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Refusal> {
+    async fn ask<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
         match tokio::time::timeout(self.terms.patience(), request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(refusal))) => Err(Refusal(Some(refusal.code))),

@@ -319,7 +319,7 @@ impl Schedule {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Whatever is stopped, late or lost: nobody acts while what another one has begun may go on.
     #[test]
@@ -354,12 +354,12 @@ fn in_good_weather_one_process_acts_until_it_ends_and_the_next_one_follows_at_on
     };
     let mut processes = vec![schedule.process(5, 1), schedule.process(900, 1)];
     for number in 0..4_000 {
-        let fate = Fate { pause: 3, request: 5, answer: 5, lost: false, ends: number % 500 == 499 };
+        let fate = Fate { pause: 3, request: 5, answer: 5, lost: false, ends: number % 500 > 480 };
         let next = processes.iter_mut().min_by_key(|process| process.next_at).unwrap();
         let at = next.next_at;
         schedule.step(next, &fate);
         let last = schedule.acts_until.values().max().copied();
         assert!(last.is_none_or(|last| last + 200 > at), "nobody acts at {at} since {last:?}");
     }
-    assert!((2..=9).contains(&schedule.terms_begun), "{}", schedule.terms_begun);
+    assert!(schedule.terms_begun > 7, "{}", schedule.terms_begun);
 }

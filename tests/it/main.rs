@@ -32,8 +32,10 @@ mod drift;
 mod drift_contested;
 mod endpoints;
 mod gone;
+mod hand_over;
 mod hostile;
 mod killed;
+mod leader;
 mod lost_answers;
 mod management;
 mod matrix;
@@ -66,6 +68,7 @@ mod update;
 mod validate;
 mod values_from_secrets;
 mod verification;
+mod watch_namespace;
 
 mod architecture;
 mod assumptions;
