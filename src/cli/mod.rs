@@ -8,6 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub mod run;
 
+pub mod office;
+
 pub mod crds;
 
 pub mod delete_definitions;

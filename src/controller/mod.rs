@@ -28,10 +28,13 @@ mod triggers;
 
 mod shown;
 
+mod scope;
+
 mod watches;
 
 pub use gather::{Environment, World};
 pub use report::kind_of;
+pub use scope::Scope;
 pub use secrets::{
     PACE as SECRETS_PACE, READ_AGAIN_AFTER as SECRETS_READ_AGAIN_AFTER,
     READ_EVERY as SECRETS_READ_EVERY,

@@ -1,6 +1,7 @@
 //! All directories, by the name of their `ResourceDirectory` object.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::worker::{Command, Settings, Worker};
+use super::worker::{Command, MayCall, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
 use crate::cloud::{BuildError, Client, Credentials, Roots};
@@ -40,9 +41,9 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     clock: Clock,
+    may_call: MayCall,
     outbox: Arc<Outbox>,
     owners: Arc<Owners>,
     state: Mutex<State>,
@@ -63,14 +64,22 @@ struct Entry {
     config: Config,
 }
 
+/// Shows the directories.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Registry {
-    /// No directory yet, and the one stream of what changes in any of them.
+    /// No directory yet, and the one stream of what changes in any of them. `may_call` is asked right
+    /// before each call of each directory.
     #[must_use]
-    pub fn new(clock: Clock) -> (Self, Changes) {
+    pub fn new(clock: Clock, may_call: MayCall) -> (Self, Changes) {
         let outbox = Arc::new(Outbox::default());
         let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
         let (owners, state) = (Arc::default(), Mutex::default());
-        (Self { inner: Arc::new(Inner { clock, outbox, owners, state }) }, changes)
+        (Self { inner: Arc::new(Inner { clock, may_call, outbox, owners, state }) }, changes)
     }
 
     /// Starts the directory, or gives the running one its new configuration; with the same
@@ -106,8 +115,9 @@ impl Registry {
         if closed {
             directory.shared.closed.store(true, Ordering::Release);
         } else {
-            let clock = self.inner.clock.clone();
-            let worker = Worker::new(shared, clock, client, received, &config);
+            let Inner { clock, may_call, .. } = self.inner.as_ref();
+            let (clock, may_call) = (clock.clone(), Arc::clone(may_call));
+            let worker = Worker::new(shared, clock, may_call, client, received, &config);
             state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
             state.workers.spawn(async move {

@@ -411,7 +411,8 @@ async fn a_refused_hash_key_is_not_shown() {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let path = process::kubeconfig(&server);
     let output = tokio::task::spawn_blocking(move || {
-        let arguments = ["run", "--log", "trace", "--health-addr", "127.0.0.1:0"];
+        let health = ["--health-addr", "127.0.0.1:0"];
+        let arguments = ["run", "--leader-election=false", "--log", "trace", health[0], health[1]];
         let output = process::run(&arguments, &[("KUBECONFIG", path.to_str().unwrap())]);
         fs::remove_file(&path).unwrap();
         output

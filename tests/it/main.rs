@@ -33,8 +33,10 @@ mod drift;
 mod drift_contested;
 mod endpoints;
 mod gone;
+mod hand_over;
 mod hostile;
 mod killed;
+mod leader;
 mod lost_answers;
 mod management;
 mod matrix;
@@ -67,6 +69,7 @@ mod update;
 mod validate;
 mod values_from_secrets;
 mod verification;
+mod watch_namespace;
 
 mod architecture;
 mod assumptions;
