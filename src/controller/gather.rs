@@ -14,6 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
+use super::measured::Awaited;
 use super::policies::Policies;
 use super::report::{Interrupted, within};
 use super::secrets::{Places, Secrets, Wish};
@@ -36,6 +37,7 @@ use crate::plan::{
     self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
     Setbacks, Unsent, View,
 };
+use crate::telemetry::Metrics;
 
 /// Everything that the controllers share.
 pub struct World {
@@ -83,6 +85,8 @@ pub struct Environment {
     pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
+    /// Where it is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Environment {
@@ -95,7 +99,7 @@ impl Environment {
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
         let keys = Ambient::read(lookup, &allow_list);
-        Self { namespace, allow_list, keys, roots }
+        Self { namespace, allow_list, keys, roots, metrics: Metrics::default() }
     }
 }
 
@@ -119,6 +123,8 @@ pub(super) struct Memory {
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+    /// The spec that the cloud does not have yet, and since when.
+    pub(super) awaited: Option<Awaited>,
 }
 
 impl Memory {

@@ -14,6 +14,10 @@ mod execute;
 
 mod report;
 
+mod trail;
+
+mod measured;
+
 mod claims;
 
 mod ledgers;
@@ -31,6 +35,7 @@ mod shown;
 mod watches;
 
 pub use gather::{Environment, World};
+pub use measured::ContactState;
 pub use report::kind_of;
 pub use secrets::{
     PACE as SECRETS_PACE, READ_AGAIN_AFTER as SECRETS_READ_AGAIN_AFTER,

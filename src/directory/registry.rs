@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::rate::Rate;
 use super::worker::{Command, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::cloud::{BuildError, Client, Credentials, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
+use crate::telemetry::Metrics;
 
 /// How a directory is reached and how hard it is worked.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +45,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
+    metrics: Metrics,
     outbox: Arc<Outbox>,
     owners: Arc<Owners>,
     state: Mutex<State>,
@@ -64,13 +67,14 @@ struct Entry {
 }
 
 impl Registry {
-    /// No directory yet, and the one stream of what changes in any of them.
+    /// No directory yet, and the one stream of what changes in any of them. Calls are counted in
+    /// `metrics`.
     #[must_use]
-    pub fn new(clock: Clock) -> (Self, Changes) {
+    pub fn new(clock: Clock, metrics: Metrics) -> (Self, Changes) {
         let outbox = Arc::new(Outbox::default());
         let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
         let (owners, state) = (Arc::default(), Mutex::default());
-        (Self { inner: Arc::new(Inner { clock, outbox, owners, state }) }, changes)
+        (Self { inner: Arc::new(Inner { clock, metrics, outbox, owners, state }) }, changes)
     }
 
     /// Starts the directory, or gives the running one its new configuration; with the same
@@ -99,7 +103,8 @@ impl Registry {
         let client =
             Client::new(config.endpoint.clone(), config.credentials.clone(), config.roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
-        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
+        let limit = Rate::new(config.requests_per_second, self.inner.clock.now()).limit();
+        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners), limit);
         let shared = Arc::new(shared);
         let (commands, received) = mpsc::unbounded_channel();
         let directory = Directory { shared: Arc::clone(&shared), commands };
@@ -107,7 +112,8 @@ impl Registry {
             directory.shared.closed.store(true, Ordering::Release);
         } else {
             let clock = self.inner.clock.clone();
-            let worker = Worker::new(shared, clock, client, received, &config);
+            let metrics = self.inner.metrics.directory(name);
+            let worker = Worker::new(shared, clock, metrics, client, received, &config);
             state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
             state.workers.spawn(async move {
