@@ -1,17 +1,20 @@
 //! `run`: the controller.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::KubeconfigError;
 use kube::{Api, Client, Config};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -21,7 +24,7 @@ use crate::clock::Clock;
 use crate::controller::{self, Environment, Readiness, Scope};
 use crate::lease::{Leadership, Terms};
 use crate::plan::hash::HashKey;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Metrics};
 
 /// The Secret with the key of the hashes in status.
 pub const HASH_KEY_SECRET: &str = "message-contact-operator-hash-key";
@@ -88,6 +91,11 @@ pub struct Options {
     #[arg(long, env = "MCO_HEALTH_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8081")]
     health_addr: SocketAddr,
 
+    /// Where `/metrics` is served: `OpenMetrics` for clients that ask for it, else the text format
+    /// of Prometheus.
+    #[arg(long, env = "MCO_METRICS_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    metrics_addr: SocketAddr,
+
     /// How log lines look.
     #[arg(long, env = "MCO_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -151,6 +159,8 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
 
     let readiness = Readiness::default();
     serve_health(options.health_addr, readiness.clone()).await?;
+    let metrics = Metrics::default();
+    serve_metrics(options.metrics_addr, metrics.clone()).await?;
     let client = tokio::select! {
         client = client() => client?,
         () = &mut asked_to_stop => {
@@ -164,12 +174,16 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         super::environment(name)
     });
     environment.scope = Scope::of(options.watch_namespace);
+    environment.metrics = metrics.clone();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
     let (begin, begun) = oneshot::channel();
     let begun = async {
         match begun.await {
-            Ok(hash_key) => hash_key,
+            Ok(hash_key) => {
+                metrics.lead(true);
+                hash_key
+            }
             // What could not begin ends the process.
             Err(_) => std::future::pending().await,
         }
@@ -342,9 +356,7 @@ fn random_bytes() -> [u8; HashKey::BYTES] {
 
 /// `/livez`: the process runs. `/readyz`: everything was listed once.
 async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("--health-addr {address}: cannot listen there"))?;
+    let listener = listen("--health-addr", "MCO_HEALTH_ADDR", address).await?;
     tracing::info!(address = %listener.local_addr()?, "health is served");
     let ready = move || {
         let ready = readiness.is_ready();
@@ -360,4 +372,47 @@ async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Resu
         Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
+}
+
+/// `/metrics`: what is counted, and what is true now.
+async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> anyhow::Result<()> {
+    let listener = listen("--metrics-addr", "MCO_METRICS_ADDR", address).await?;
+    tracing::info!(address = %listener.local_addr()?, "metrics are served");
+    let page = move |headers: HeaderMap| {
+        let metrics = metrics.clone();
+        async move {
+            // Several headers count as one list.
+            let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let accept = accepted.collect::<Vec<_>>().join(",");
+            // It looks at every contact, and reads files.
+            let page = tokio::task::spawn_blocking(move || metrics.page(Some(&accept))).await;
+            match page {
+                Ok(page) => (StatusCode::OK, [(CONTENT_TYPE, page.content_type)], page.body),
+                Err(_) => {
+                    let why = "the metrics could not be put together\n".to_owned();
+                    (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], why)
+                }
+            }
+        }
+    };
+    let router = Router::new().route("/metrics", get(page));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}
+
+/// Listens at the address of a flag, or says what to write instead.
+async fn listen(flag: &str, variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (why, instead) = match error.kind() {
+            io::ErrorKind::AddrInUse => ("another program listens there", "a free address"),
+            io::ErrorKind::AddrNotAvailable => {
+                ("this machine does not have that address", "one that it has")
+            }
+            io::ErrorKind::PermissionDenied => {
+                ("the system does not allow it", "a port above 1023")
+            }
+            _ => ("the system cannot listen there", "another address"),
+        };
+        anyhow!("{flag} {address}: {why}; give {instead} with {flag} or {variable}")
+    })
 }

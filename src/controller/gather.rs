@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
+use super::measured::Awaited;
 use super::policies::Policies;
 use super::report::{Interrupted, within};
 use super::scope::Scope;
@@ -40,6 +41,7 @@ use crate::plan::{
     self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
     Setbacks, Unsent, View,
 };
+use crate::telemetry::Metrics;
 
 /// Everything that the controllers share.
 pub struct World {
@@ -106,6 +108,8 @@ pub struct Environment {
     pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
+    /// Where it is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Environment {
@@ -119,7 +123,8 @@ impl Environment {
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
         let keys = Ambient::read(lookup, &allow_list);
-        Self { namespace, scope: Scope::All, allow_list, keys, roots }
+        let metrics = Metrics::default();
+        Self { namespace, scope: Scope::All, allow_list, keys, roots, metrics }
     }
 }
 
@@ -143,6 +148,8 @@ pub(super) struct Memory {
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+    /// The spec that the cloud does not have yet, and since when.
+    pub(super) awaited: Option<Awaited>,
 }
 
 impl Memory {

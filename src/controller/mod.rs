@@ -14,6 +14,10 @@ mod execute;
 
 mod report;
 
+mod trail;
+
+mod measured;
+
 mod claims;
 
 mod ledgers;
@@ -33,6 +37,7 @@ mod scope;
 mod watches;
 
 pub use gather::{Environment, World};
+pub use measured::ContactState;
 pub use report::kind_of;
 pub use scope::Scope;
 pub use secrets::{

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::claims::SetAside;
 use super::gather::{Judgement, World, version};
+use super::trail;
 use crate::api::{
     self, ContactPolicy, MessageContact, MessageContactStatus, ResourceDirectory,
     ResourceDirectoryStatus, status,
@@ -164,6 +165,7 @@ async fn store(
     let written = write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await;
     if written.is_ok() {
         log(&next, &previous, object);
+        world.count(object, &previous, &next);
     }
     // After a conflict the version that is stored tells.
     if let Some((directory, contact)) = set_aside.filter(|_| was_refused(&written)) {
@@ -535,7 +537,7 @@ async fn refresh(world: &World, judgement: &Judgement) -> Result<Written, Interr
 
 /// Drops what is never read: it is three quarters of an object's memory.
 pub(super) fn slim(object: &mut MessageContact) {
-    object.metadata.managed_fields = None;
+    trail::keep_author(object);
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }

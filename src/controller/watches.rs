@@ -73,7 +73,7 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (policy_waker, policy_queue) = Waker::new();
-    let (registry, changes) = Registry::new(clock.clone(), {
+    let (registry, changes) = Registry::new(clock.clone(), environment.metrics.clone(), {
         let leadership = leadership.clone();
         Arc::new(move || leadership.left())
     });
@@ -101,6 +101,9 @@ pub async fn run(
         contact_waker,
         directory_waker,
     });
+    let watched = Arc::downgrade(&world);
+    let look = move || watched.upgrade().map(|world| world.gauges()).unwrap_or_default();
+    world.environment.metrics.show(look);
 
     let mut background = JoinSet::new();
     let (indexed, contacts_indexed) = oneshot::channel();
@@ -319,7 +322,11 @@ async fn watch_contacts(
                 }
                 Change::Seen(key) => {
                     let concerned = world.index(key);
-                    let uid = world.object(key).map(|object| uid_of(&object));
+                    let object = world.object(key);
+                    if let Some(object) = &object {
+                        world.await_sync(object);
+                    }
+                    let uid = object.map(|object| uid_of(&object));
                     (uid.and_then(|uid| world.claims().directory_of(&uid)), concerned)
                 }
             };
@@ -513,6 +520,7 @@ mod tests {
 
     use super::*;
     use crate::domain::contact::{ContactId, DirectoryId};
+    use crate::telemetry::Metrics;
 
     /// A world without a cluster, and the store of its contacts.
     fn world() -> (World, Writer<MessageContact>) {
@@ -521,7 +529,7 @@ mod tests {
         let (contacts, writer) = store();
         let world = World {
             client: Client::try_from(nowhere).expect("it is a client"),
-            registry: Registry::new(clock.clone(), Arc::new(|| None)).0,
+            registry: Registry::new(clock.clone(), Metrics::default(), Arc::new(|| None)).0,
             leadership: Leadership::unshared(),
             term: Term::new(HashKey::new([7; HashKey::BYTES]), clock.now()).into(),
             clock,

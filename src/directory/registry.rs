@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::rate::Rate;
 use super::worker::{Command, MayCall, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
@@ -16,6 +17,7 @@ use crate::cloud::{BuildError, Client, Credentials, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
+use crate::telemetry::Metrics;
 
 /// How a directory is reached and how hard it is worked.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +45,7 @@ pub struct Registry {
 
 struct Inner {
     clock: Clock,
+    metrics: Metrics,
     may_call: MayCall,
     outbox: Arc<Outbox>,
     owners: Arc<Owners>,
@@ -72,14 +75,17 @@ impl fmt::Debug for Inner {
 }
 
 impl Registry {
-    /// No directory yet, and the one stream of what changes in any of them. `may_call` is asked right
-    /// before each call of each directory.
+    /// No directory yet, and the one stream of what changes in any of them. Calls are counted in
+    /// `metrics`; `may_call` is asked right before each call of each directory.
     #[must_use]
-    pub fn new(clock: Clock, may_call: MayCall) -> (Self, Changes) {
+    pub fn new(clock: Clock, metrics: Metrics, may_call: MayCall) -> (Self, Changes) {
         let outbox = Arc::new(Outbox::default());
         let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
         let (owners, state) = (Arc::default(), Mutex::default());
-        (Self { inner: Arc::new(Inner { clock, may_call, outbox, owners, state }) }, changes)
+        (
+            Self { inner: Arc::new(Inner { clock, metrics, may_call, outbox, owners, state }) },
+            changes,
+        )
     }
 
     /// Starts the directory, or gives the running one its new configuration; with the same
@@ -108,16 +114,17 @@ impl Registry {
         let client =
             Client::new(config.endpoint.clone(), config.credentials.clone(), config.roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
-        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
+        let limit = Rate::new(config.requests_per_second, self.inner.clock.now()).limit();
+        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners), limit);
         let shared = Arc::new(shared);
         let (commands, received) = mpsc::unbounded_channel();
         let directory = Directory { shared: Arc::clone(&shared), commands };
         if closed {
             directory.shared.closed.store(true, Ordering::Release);
         } else {
-            let Inner { clock, may_call, .. } = self.inner.as_ref();
-            let (clock, may_call) = (clock.clone(), Arc::clone(may_call));
-            let worker = Worker::new(shared, clock, may_call, client, received, &config);
+            let (clock, may_call) = (self.inner.clock.clone(), Arc::clone(&self.inner.may_call));
+            let metrics = self.inner.metrics.directory(name);
+            let worker = Worker::new(shared, clock, metrics, may_call, client, received, &config);
             state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
             state.workers.spawn(async move {

@@ -41,6 +41,7 @@ mod lost_answers;
 mod management;
 mod matrix;
 mod message_limits;
+mod metrics;
 mod moving;
 mod name_taken;
 mod namespace_deleted;

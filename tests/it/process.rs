@@ -82,7 +82,15 @@ impl Operator {
     ) -> Self {
         let (pid, log) = (scratch("pid"), scratch("log"));
         let mut command = cluster::watched(Path::new(PROGRAM), &pid);
-        command.args(["run", "--namespace", namespace, "--health-addr", "127.0.0.1:0"]);
+        command.args([
+            "run",
+            "--namespace",
+            namespace,
+            "--health-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ]);
         for endpoint in endpoints {
             command.args(["--allow-endpoint", endpoint]);
         }
@@ -115,8 +123,16 @@ impl Operator {
 
     /// The status and the body of a page of its health server, if that is served already.
     pub async fn health(&self, path: &str) -> Option<(u16, String)> {
-        let address = address_in(&self.log())?;
-        get(address, path).await.ok()
+        let address = address_in(&self.log(), "health is served")?;
+        get(address, path, None).await.ok()
+    }
+
+    /// The page of its metrics, for a client that accepts this.
+    pub async fn scrape(&self, accept: Option<&str>) -> String {
+        let address = address_in(&self.log(), "metrics are served").unwrap();
+        let (status, body) = get(address, "/metrics", accept).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
     }
 
     /// Waits until everything was listed once.
@@ -209,17 +225,23 @@ pub fn kubeconfig(server: &str) -> PathBuf {
     path
 }
 
-/// Where the log says that health is served.
-fn address_in(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("health is served"))?;
+/// Where the log says that something is served.
+fn address_in(log: &str, what: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains(what))?;
     let (_, rest) = line.split_once("127.0.0.1:")?;
     let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
 }
 
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+async fn get(
+    address: SocketAddr,
+    path: &str,
+    accept: Option<&str>,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{accept}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
