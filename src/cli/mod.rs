@@ -10,6 +10,8 @@ pub mod run;
 
 pub mod crds;
 
+pub mod manifests;
+
 pub mod validate;
 
 /// Keeps the message contacts of an Alibaba Cloud resource directory in git.
