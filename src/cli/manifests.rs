@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
@@ -117,12 +118,13 @@ pub fn read(paths: &[PathBuf], input: &mut dyn Read) -> Vec<Result<Manifest, Unr
     found
 }
 
-/// As [`read`], for whoever can do nothing without all of it.
+/// All objects, for whoever can do nothing without all of them and needs no places.
 ///
 /// # Errors
 /// The first file that cannot be read, or is not YAML.
-pub fn read_all(paths: &[PathBuf], input: &mut dyn Read) -> Result<Vec<Manifest>, Unreadable> {
-    read(paths, input).into_iter().collect()
+pub fn values(paths: &[PathBuf], input: &mut dyn Read) -> anyhow::Result<Vec<Value>> {
+    let all = read(paths, input).into_iter().map(|found| Ok(found?.value));
+    all.collect::<Result<_, Unreadable>>().context("check it with `validate`")
 }
 
 fn read_text(file: &str, text: &str, found: &mut Vec<Result<Manifest, Unreadable>>) {

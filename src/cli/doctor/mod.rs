@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::cloud;
 use super::terminal::{DOUBT, FINE, Line, Paint, WRONG, table};
-use super::validate;
+use super::manifests;
 
 mod assumptions;
 
@@ -153,7 +153,7 @@ pub fn run(
     lookup: impl Fn(&str) -> Option<String> + Copy,
     input: &mut dyn io::Read,
 ) -> anyhow::Result<Diagnosis> {
-    let objects = validate::objects_of(&options.filename, input)?;
+    let objects = manifests::values(&options.filename, input)?;
     let checks = {
         let progress = Line::of_errors(lookup);
         super::block_on(look(options, &objects, lookup, &progress))?
