@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::cloud::{self, Listing, Target};
-use super::manifests;
+use super::terminal::{Line, notice};
 use super::{manifests, validate};
 use crate::api::names::is_object_name;
 use crate::api::{self, MessageContactSpec, parse};
