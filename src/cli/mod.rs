@@ -10,6 +10,8 @@ pub mod run;
 
 pub mod crds;
 
+pub mod manifests;
+
 pub mod validate;
 
 pub mod cloud;

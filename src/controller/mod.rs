@@ -30,7 +30,7 @@ mod shown;
 
 mod watches;
 
-pub use gather::{Environment, World};
+pub use gather::{Environment, World, member_not_allowed, not_admitted, not_allowed};
 pub use keys::not_connected;
 pub use report::kind_of;
 pub use secrets::{
