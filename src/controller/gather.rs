@@ -572,7 +572,7 @@ impl World {
         };
         let namespace = object.namespace().unwrap_or_default();
         if spec.is_some_and(|spec| !self.admits(spec, &namespace)) {
-            return blocked(not_admitted(directory, &self.environment));
+            return blocked(not_admitted(directory, &self.environment.namespace));
         }
         match wanted {
             Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
@@ -862,13 +862,16 @@ impl Question<'_> {
 }
 
 /// The members that a contact wants and its directory does not allow, if there are any.
-fn not_allowed(directory: &DesiredDirectory, wanted: &DesiredContact) -> Option<Vec<MemberId>> {
+#[must_use]
+pub fn not_allowed(directory: &DesiredDirectory, wanted: &DesiredContact) -> Option<Vec<MemberId>> {
     let (allowed, members) = (directory.allowed_members.as_ref()?, wanted.members.as_ref()?);
     let others: Vec<_> = members.difference(allowed).cloned().collect();
     (!others.is_empty()).then_some(others)
 }
 
-fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
+/// What is said of a contact that wants these members, and whose directory does not allow them.
+#[must_use]
+pub fn member_not_allowed(directory: &str, ids: &[MemberId]) -> Finding {
     let ids = ids.iter().map(MemberId::as_str).collect::<Vec<_>>().join(", ");
     Finding::unmet(
         Reason::MemberNotAllowed,
@@ -884,8 +887,10 @@ fn being_read() -> Finding {
     Finding::unknown(Reason::Pending, ContactProblem::Unread.to_string())
 }
 
-fn not_admitted(directory: &str, environment: &Environment) -> Finding {
-    let Environment { namespace, .. } = environment;
+/// What is said of a contact whose directory does not admit its namespace. `namespace` is the
+/// operator's own.
+#[must_use]
+pub fn not_admitted(directory: &str, namespace: &str) -> Finding {
     Finding::unmet(
         Reason::NamespaceNotAllowed,
         format!(

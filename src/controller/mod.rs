@@ -36,7 +36,8 @@ mod scope;
 
 mod watches;
 
-pub use gather::{Environment, World};
+pub use gather::{Environment, World, member_not_allowed, not_admitted, not_allowed};
+pub use keys::not_connected;
 pub use measured::ContactState;
 pub use report::kind_of;
 pub use scope::Scope;
