@@ -22,6 +22,8 @@ pub mod export;
 
 pub mod report;
 
+pub mod doctor;
+
 pub mod man;
 
 mod terminal;
@@ -73,6 +75,10 @@ enum Command {
     /// From what is in the cloud. Names are shown, addresses and numbers masked. Exit code 0: done,
     /// whatever it tells. 1: an error.
     Report(report::Options),
+    /// Look for what stands in the way: endpoint, clock, credentials, permissions, cluster.
+    ///
+    /// Changes nothing. Exit code 0: nothing failed. 1: something did, or an error.
+    Doctor(doctor::Options),
     /// Print the manual pages, or write one file a page.
     Man {
         /// The folder for the files; it is made if it is not there.
@@ -107,6 +113,11 @@ pub fn main() -> ExitCode {
         Command::Report(options) => report::run(&options, environment, &mut io::stdin().lock())
             .and_then(|text| {
                 print(|out| out.write_all(text.as_bytes())).map(|()| ExitCode::SUCCESS)
+            }),
+        Command::Doctor(options) => doctor::run(&options, environment, &mut io::stdin().lock())
+            .and_then(|found| {
+                print(|out| out.write_all(found.text.as_bytes()))?;
+                Ok(if found.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }),
         Command::Man { output } => manual(output.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
@@ -160,4 +171,14 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result
 #[expect(clippy::disallowed_methods, reason = "the one place; all others are given a lookup")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_put_together_rightly() {
+        Arguments::command().debug_assert();
+    }
 }

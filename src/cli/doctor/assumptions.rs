@@ -45,8 +45,8 @@ pub(super) fn look(area: &str, snapshot: &Snapshot, probes: &Probes) -> Vec<Chec
 
 /// Those of which no read can show anything.
 const ONLY_BY_WRITING: [&str; 19] = [
-    "A2", "A3", "A4", "A7", "A9", "A11", "A14", "A15", "A16", "A17", "A18", "A19", "A20", "A23", "A24",
-    "A27", "A28", "A30", "A33",
+    "A2", "A3", "A4", "A7", "A9", "A11", "A14", "A15", "A16", "A17", "A18", "A19", "A20", "A23",
+    "A24", "A27", "A28", "A30", "A33",
 ];
 
 /// A contact and what waits of it; `None`: that is not known.
@@ -159,9 +159,10 @@ fn case_of_names(contacts: &[Known<'_>]) -> Seen {
 fn case_of_addresses(contacts: &[Known<'_>]) -> Seen {
     let kept = |(contact, _): &Known<'_>| {
         // The part behind the `@` is enough, and is shown anyway.
-        contact.email.as_ref().is_some_and(|email| {
-            email.domain().bytes().any(|byte| byte.is_ascii_uppercase())
-        })
+        contact
+            .email
+            .as_ref()
+            .is_some_and(|email| email.domain().bytes().any(|byte| byte.is_ascii_uppercase()))
     };
     if contacts.iter().any(kept) {
         AsAssumed("an address has upper-case letters".to_owned())

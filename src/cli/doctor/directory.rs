@@ -81,7 +81,9 @@ fn not_listed(failure: &Failure, findings: &mut Findings) {
     let Failure { reason, message, .. } = failure;
     let (check, advice) = match reason {
         Reason::ClockSkewed => ("clock", "set this machine's clock, for instance by NTP"),
-        Reason::Unauthorized => ("credentials", "correct the access keys, or choose another source"),
+        Reason::Unauthorized => {
+            ("credentials", "correct the access keys, or choose another source")
+        }
         Reason::Forbidden => ("permissions", "grant what the text names, and run this again"),
         Reason::NoDirectory => {
             ("identity", "use keys of the management account, or enable the resource directory")
@@ -172,13 +174,16 @@ fn permission(action: Action, failure: Option<Failure>, findings: &mut Findings)
     match failure {
         None => findings.ok("permissions", format!("{action} is allowed")),
         Some(failure) if is_absence(&failure) => {
-            findings.ok("permissions", format!("{action} is allowed: it says that it is not there"));
+            findings
+                .ok("permissions", format!("{action} is allowed: it says that it is not there"));
         }
         Some(failure) if failure.reason == Reason::Forbidden => {
             let advice = format!("grant resourcemanager:{action} to this identity");
             if action == Action::ListAccounts {
-                let seen = format!("{action} is not allowed; policies whose coverage names members, \
-                                    and `report`, need it");
+                let seen = format!(
+                    "{action} is not allowed; policies whose coverage names members, \
+                                    and `report`, need it"
+                );
                 findings.warning("permissions", seen, advice);
             } else {
                 findings.failed("permissions", format!("{action} is not allowed"), advice);
@@ -192,7 +197,9 @@ fn permission(action: Action, failure: Option<Failure>, findings: &mut Findings)
 
 fn quota(session: &Session<'_>, findings: &mut Findings) {
     let count = session.snapshot().contacts().len();
-    let seen = format!("{count} contacts; a directory holds {CONTACTS_DEFAULT} unless more were asked for");
+    let seen = format!(
+        "{count} contacts; a directory holds {CONTACTS_DEFAULT} unless more were asked for"
+    );
     if count < CONTACTS_DEFAULT {
         findings.ok("quota", seen);
     } else {

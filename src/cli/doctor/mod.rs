@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::cloud;
-use super::terminal::{DOUBT, FINE, Line, Paint, WRONG, table};
 use super::manifests;
+use super::terminal::{DOUBT, FINE, Line, Paint, WRONG, table};
 
 mod assumptions;
 
-//mod cluster;
+mod cluster;
 
 mod directory;
 
@@ -113,7 +113,13 @@ impl Findings {
         Self { area: area.into(), checks: Vec::new() }
     }
 
-    fn add(&mut self, check: &str, status: Outcome, seen: impl Into<String>, advice: Option<String>) {
+    fn add(
+        &mut self,
+        check: &str,
+        status: Outcome,
+        seen: impl Into<String>,
+        advice: Option<String>,
+    ) {
         let (area, check, seen) = (self.area.clone(), check.to_owned(), seen.into());
         self.checks.push(Check { area, check, status, seen, advice });
     }

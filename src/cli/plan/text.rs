@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::terminal::{self, Colour, Paint};
+use super::super::terminal::{self, DOUBT, FINE, Paint, WRONG};
 use super::report::{Action, Call, Contact, Directory, Field, Policy, Report, Summary};
 
 /// Names of unmanaged contacts that are shown; the rest is counted.
@@ -14,7 +14,7 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         let _ = writeln!(out, "{}", heading(directory));
     }
     for contact in report.contacts.iter().filter(|contact| is_told(contact)) {
-        let _ = write!(out, "\n{}", paint.text(colour(contact), &title(contact)));
+        let _ = write!(out, "\n{}", paint.like(colour(contact), &title(contact)));
         let _ = write!(out, "\n{}", details(contact));
     }
     for policy in &report.policies {
@@ -28,11 +28,11 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     let colour = match report.result {
-        super::report::Result::NoChanges => Colour::Green,
-        super::report::Result::Changes => Colour::Yellow,
-        super::report::Result::Errors => Colour::Red,
+        super::report::Result::NoChanges => FINE,
+        super::report::Result::Changes => DOUBT,
+        super::report::Result::Errors => WRONG,
     };
-    let _ = writeln!(out, "\n{}", paint.text(colour, &conclusion(&report.summary)));
+    let _ = writeln!(out, "\n{}", paint.like(colour, &conclusion(&report.summary)));
     out
 }
 
@@ -41,12 +41,13 @@ pub(super) fn is_told(contact: &Contact) -> bool {
     contact.action != Action::NoChange || !contact.violations.is_empty() || contact.error
 }
 
-fn colour(contact: &Contact) -> Colour {
+/// The mark whose colour a contact has.
+fn colour(contact: &Contact) -> char {
     match contact.action {
-        Action::Refuse | Action::Delete => Colour::Red,
-        Action::Create | Action::Adopt => Colour::Green,
-        Action::Update | Action::Release | Action::Wait => Colour::Yellow,
-        Action::Report | Action::NoChange => Colour::Dim,
+        Action::Refuse | Action::Delete => WRONG,
+        Action::Create | Action::Adopt => FINE,
+        Action::Update | Action::Release | Action::Wait => DOUBT,
+        Action::Report | Action::NoChange => ' ',
     }
 }
 
@@ -142,11 +143,11 @@ pub(super) fn heading(directory: &Directory) -> String {
 
 fn policy_text(policy: &Policy, paint: Paint) -> String {
     let colour = match (policy.error, policy.compliant) {
-        (true, _) => Colour::Red,
-        (false, "True") => Colour::Green,
-        (false, _) => Colour::Yellow,
+        (true, _) => WRONG,
+        (false, "True") => FINE,
+        (false, _) => DOUBT,
     };
-    let mut out = paint.text(colour, &policy_line(policy));
+    let mut out = paint.like(colour, &policy_line(policy));
     out.push('\n');
     if !policy.coverage.is_empty() {
         let rows = policy.coverage.iter().map(|row| {
