@@ -20,6 +20,8 @@ pub mod validate;
 
 pub mod cloud;
 
+pub mod plan;
+
 pub mod export;
 
 pub mod report;
@@ -66,6 +68,12 @@ enum Command {
         #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
         filename: Vec<PathBuf>,
     },
+    /// Print what manifests would change in the cloud, and what policies say of it.
+    ///
+    /// For a pull request: no cluster is needed, and nothing is written. Each directory is listed once.
+    /// Addresses and numbers are masked. Exit code 0: nothing would change. 2: something would. 1: an
+    /// error, or something would be refused, or a ContactPolicy under `Deny` would no longer hold.
+    Plan(plan::Options),
     /// Print manifests for the contacts in the cloud that nothing manages.
     ///
     /// Applied, they are taken over without a write to the cloud. The output holds addresses and
@@ -105,6 +113,11 @@ pub fn main() -> ExitCode {
             delete_definitions::run(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
         }
         Command::Validate { filename } => validate(&filename),
+        Command::Plan(options) => plan::run(&options, environment, &mut io::stdin().lock())
+            .and_then(|plan| {
+                let exit_code = ExitCode::from(plan.exit_code);
+                print(|out| out.write_all(plan.text.as_bytes())).map(|()| exit_code)
+            }),
         Command::Export(options) => export::run(&options, environment, &mut io::stdin().lock())
             .and_then(|yaml| {
                 print(|out| out.write_all(yaml.as_bytes())).map(|()| ExitCode::SUCCESS)
