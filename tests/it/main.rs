@@ -7,6 +7,7 @@
 
 mod dice;
 mod gate;
+mod judges;
 mod many;
 mod privacy;
 mod process;
@@ -31,6 +32,9 @@ mod directory_deleted;
 mod drift;
 mod drift_contested;
 mod endpoints;
+mod gitops_actions;
+mod gitops_apply;
+mod gitops_health;
 mod gone;
 mod hostile;
 mod killed;

@@ -31,12 +31,14 @@ mod wait;
 mod binaries;
 mod process;
 mod run_dir;
+mod tools;
 
 use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
 pub use process::watched;
+pub use tools::tool;
 pub use wait::wait_for;
 
 /// The one cluster of this process, started by whoever asks first.

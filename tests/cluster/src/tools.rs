@@ -1,0 +1,179 @@
+//! Tools that tests call: built once from versions that are pinned below `tests/tools`, and kept
+//! below the target directory.
+
+use std::{
+    env,
+    fs::{self, File},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::{Path, PathBuf},
+    process::{self, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    binaries::{follow, in_path, tell},
+    process::watched,
+    run_dir,
+};
+
+/// A tool.
+#[derive(Debug)]
+struct Tool {
+    /// Its name, and that of its folder below `tests/tools`.
+    name: &'static str,
+    /// What pins it: the text of `go.mod` in that folder.
+    pins: &'static str,
+    /// The Go module in it whose version is that of the tool.
+    module: &'static str,
+    made: Made,
+}
+
+/// How a tool is made.
+#[derive(Debug)]
+enum Made {
+    /// Built with Go from this package of the module, which the `go.mod` pins with a `tool` line.
+    Go(&'static str),
+    /// Built with Go from these sources of our own, which stand in the folder.
+    Own(&'static [&'static str]),
+}
+
+const TOOLS: &[Tool] = &[Tool {
+    name: "health",
+    pins: include_str!("../../tools/health/go.mod"),
+    module: "github.com/fluxcd/cli-utils",
+    made: Made::Own(&[
+        include_str!("../../tools/health/argocd.go"),
+        include_str!("../../tools/health/flux.go"),
+        include_str!("../../tools/health/main.go"),
+        include_str!("../../tools/health/go.sum"),
+    ]),
+}];
+
+/// The path of the tool of that name, a folder below `tests/tools`. Makes it if it is not there yet,
+/// which takes minutes: call it where a thread may block.
+///
+/// # Errors
+///
+/// If there is no such tool, if Go or Python is missing, or if it cannot be made.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let tool = TOOLS.iter().find(|tool| tool.name == name);
+    let tool = tool.with_context(|| format!("tests/cluster/src/tools.rs names no tool {name}"))?;
+    tool.find(&run_dir::target().join("tools"))
+}
+
+impl Tool {
+    fn find(&self, home: &Path) -> Result<PathBuf> {
+        let place = home.join(self.release()).join(self.name);
+        if place.is_file() {
+            return Ok(place);
+        }
+        fs::create_dir_all(home)?;
+        let lock = File::create(home.join(format!("{}.lock", self.name)))?;
+        lock.lock()?;
+        // Who has waited for the lock finds it.
+        if !place.is_file() {
+            let begun = Instant::now();
+            let version = self.version();
+            tell(&format!("making {} {version}, once, below {}", self.name, home.display()));
+            match self.made {
+                Made::Go(package) => self.build(package, home, &place)?,
+                Made::Own(_) => self.build(".", home, &place)?,
+            }
+            tell(&format!("made {} {version} in {} s", self.name, begun.elapsed().as_secs()));
+        }
+        Ok(place)
+    }
+
+    /// Its version, as its pins say it: the only place where it is written.
+    fn version(&self) -> &'static str {
+        let mut words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
+        words.find(|word| *word == self.module);
+        let mut versions = words.filter(|word| {
+            word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
+        });
+        versions.next().unwrap_or("unknown")
+    }
+
+    /// The name of the directory for it. Sources of our own change without a version.
+    fn release(&self) -> String {
+        let release = format!("{}-{}", self.name, self.version());
+        let Made::Own(sources) = self.made else { return release };
+        let mut hasher = DefaultHasher::new();
+        (self.pins, sources).hash(&mut hasher);
+        format!("{release}-{:016x}", hasher.finish())
+    }
+
+    /// The folder with what pins it.
+    fn folder(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools").join(self.name)
+    }
+
+    fn build(&self, package: &str, home: &Path, place: &Path) -> Result<()> {
+        let go = program("go", "install Go (https://go.dev/doc/install)", self.name)?;
+        fs::create_dir_all(place.parent().unwrap_or(home))?;
+        let unfinished = place.with_extension(format!("{}", process::id()));
+        // What compiling leaves behind is gigabytes that nothing else can use, unless somebody has
+        // chosen a place for it.
+        let chosen = env::var_os("GOCACHE").filter(|cache| !cache.is_empty());
+        let cache = chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
+        let mut command = watched(&go, &home.join(format!("{}.pid", self.name)));
+        command
+            .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+            .args(["-ldflags", "-s -w", "-o"])
+            .arg(&unfinished)
+            .arg(package)
+            .current_dir(self.folder())
+            .env("CGO_ENABLED", "0")
+            .env("GOWORK", "off")
+            .env("GOCACHE", &cache)
+            .env_remove("GOOS")
+            .env_remove("GOARCH")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot run go")?;
+        // Taken out: `wait` would close it, and that kills the build.
+        let leash = child.stdin.take();
+        let output = child.stderr.take().context("no output")?;
+        let end_of_output = follow(self.name, output, Instant::now());
+        let status = child.wait()?;
+        drop(leash);
+        if !status.success() {
+            // What was there is of no use; if it cannot be removed it only wastes space.
+            let _ = fs::remove_file(&unfinished);
+            bail!("go could not build {} ({status}); it said:\n{end_of_output}", self.name);
+        }
+        if chosen.is_none() {
+            fs::remove_dir_all(&cache).context("cannot remove Go's build cache")?;
+        }
+        Ok(fs::rename(&unfinished, place)?)
+    }
+}
+
+/// Finds a program in `PATH`.
+fn program(name: &str, advice: &str, needed_for: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    in_path(&path, name).with_context(|| format!("the tests need {needed_for}: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_a_version_and_a_folder() {
+        for tool in TOOLS {
+            let version = tool.version().trim_start_matches('v');
+            assert!(version.starts_with(|char: char| char.is_ascii_digit()), "{tool:?}");
+            assert!(tool.folder().is_dir(), "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_not_pinned_is_named() {
+        let error = tool("a-tool-of-nobody").err().map(|error| format!("{error:#}"));
+        let said = error.unwrap_or_default();
+        assert!(said.contains("names no tool a-tool-of-nobody"), "{said}");
+    }
+}
