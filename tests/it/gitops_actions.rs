@@ -14,7 +14,8 @@ async fn pressed(api: &Api<DynamicObject>, name: &str, action: &str) -> DynamicO
     let before = api.get(name).await.unwrap();
     let after = press(action, &before).await.unwrap();
     let patch = difference(&serde_json::to_value(&before).unwrap(), &after);
-    let params = PatchParams { field_manager: Some("argocd-server".to_owned()), ..Default::default() };
+    let params =
+        PatchParams { field_manager: Some("argocd-server".to_owned()), ..Default::default() };
     api.patch(name, &params, &Patch::Merge(patch)).await.unwrap()
 }
 
@@ -32,7 +33,9 @@ fn difference(before: &Value, after: &Value) -> Value {
             _ => drop(patch.insert(key.clone(), value.clone())),
         }
     }
-    patch.extend(old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
+    patch.extend(
+        old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)),
+    );
     Value::Object(patch)
 }
 
@@ -52,9 +55,12 @@ async fn resend_verification_asks_the_owner_once_more_and_is_offered_while_the_o
     assert_eq!(offered(&waiting).await, ["reconcile", "resend-verification", "suspend"]);
     let after = pressed(&contacts, "desk", "resend-verification").await;
     assert_eq!(after.data["spec"], waiting.data["spec"], "the empty list is still a list");
-    let asked = after.metadata.annotations.unwrap()["message-contacts.dev/resendRequestedAt"].clone();
+    let asked =
+        after.metadata.annotations.unwrap()["message-contacts.dev/resendRequestedAt"].clone();
     let object = stand
-        .sees("desk", "it is handled", |it| it.data["status"]["lastHandledResendAt"] == json!(asked))
+        .sees("desk", "it is handled", |it| {
+            it.data["status"]["lastHandledResendAt"] == json!(asked)
+        })
         .await;
     assert_eq!(channel(&object, "email")["sends"], 2);
     assert_eq!(sent(&stand), ["desk@example.com"; 2]);

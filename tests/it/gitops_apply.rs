@@ -130,8 +130,16 @@ fn is_as_applied(object: &DynamicObject, manifest: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_tool_that_applies_meets_a_conflict_or_a_difference() {
-    const NAMES: [&str; 8] =
-        ["Qinqiong", "Weichi", "Chengyaojin", "Xushiji", "Lijing", "Houjunji", "Duruhui", "Fangxuan"];
+    const NAMES: [&str; 8] = [
+        "Qinqiong",
+        "Weichi",
+        "Chengyaojin",
+        "Xushiji",
+        "Lijing",
+        "Houjunji",
+        "Duruhui",
+        "Fangxuan",
+    ];
     let stand = Stand::new().await;
     let contacts = stand.contacts();
     for (number, (applier, name)) in APPLIERS.into_iter().zip(NAMES).enumerate() {
@@ -194,7 +202,8 @@ fn manifests(folder: &str) -> Vec<(String, Value)> {
 
 fn collect(path: &Path, found: &mut Vec<(String, Value)>) {
     if path.is_dir() {
-        let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|it| it.unwrap().path()).collect();
+        let mut entries: Vec<_> =
+            fs::read_dir(path).unwrap().map(|it| it.unwrap().path()).collect();
         entries.sort();
         entries.iter().for_each(|entry| collect(entry, found));
     } else if path.extension().is_some_and(|it| it == "yaml") {

@@ -245,7 +245,8 @@ async fn each_state_of_a_policy_is_judged_rightly_by_all() {
     let mut table = Table::default();
     stand.apply("desk", "Hanxin", json!({})).await;
     stand.becomes("desk", "Ready", "InSync").await;
-    let domains = |allowed: &str| json!({ "contact": { "emailDomains": { "allowed": [allowed] } } });
+    let domains =
+        |allowed: &str| json!({ "contact": { "emailDomains": { "allowed": [allowed] } } });
     let first = stand.apply_policy("domains", domains("example.com")).await;
     table.add(WITHOUT_STATUS, "", &without_status(&first));
     table.add(UNSEEN, "as it is first stored", &first);

@@ -21,6 +21,7 @@ mod bindings;
 mod browser;
 mod busy;
 mod canary;
+mod chart;
 mod crashes;
 mod create;
 mod credentials;

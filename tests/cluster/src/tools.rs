@@ -3,10 +3,11 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
-    process::{self, Stdio},
+    process::{self, Command, Stdio},
     time::Instant,
 };
 
@@ -23,9 +24,9 @@ use crate::{
 struct Tool {
     /// Its name, and that of its folder below `tests/tools`.
     name: &'static str,
-    /// What pins it: the text of `go.mod` in that folder.
+    /// What pins it: the text of `go.mod` or of `requirements.txt` in that folder.
     pins: &'static str,
-    /// The Go module in it whose version is that of the tool.
+    /// The Go module or the Python package in it whose version is that of the tool.
     module: &'static str,
     made: Made,
 }
@@ -37,19 +38,47 @@ enum Made {
     Go(&'static str),
     /// Built with Go from these sources of our own, which stand in the folder.
     Own(&'static [&'static str]),
+    /// Installed with pip into an environment of its own.
+    Python,
 }
 
-const TOOLS: &[Tool] = &[Tool {
-    name: "health",
-    pins: include_str!("../../tools/health/go.mod"),
-    module: "github.com/fluxcd/cli-utils",
-    made: Made::Own(&[
-        include_str!("../../tools/health/argocd.go"),
-        include_str!("../../tools/health/flux.go"),
-        include_str!("../../tools/health/main.go"),
-        include_str!("../../tools/health/go.sum"),
-    ]),
-}];
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "helm4",
+        pins: include_str!("../../tools/helm4/go.mod"),
+        module: "helm.sh/helm/v4",
+        made: Made::Go("helm.sh/helm/v4/cmd/helm"),
+    },
+    Tool {
+        name: "helm3",
+        pins: include_str!("../../tools/helm3/go.mod"),
+        module: "helm.sh/helm/v3",
+        made: Made::Go("helm.sh/helm/v3/cmd/helm"),
+    },
+    Tool {
+        name: "kube-score",
+        pins: include_str!("../../tools/kube-score/go.mod"),
+        module: "github.com/zegl/kube-score",
+        made: Made::Go("github.com/zegl/kube-score/cmd/kube-score"),
+    },
+    Tool {
+        name: "checkov",
+        pins: include_str!("../../tools/checkov/requirements.txt"),
+        module: "checkov",
+        made: Made::Python,
+    },
+    Tool {
+        name: "health",
+        pins: include_str!("../../tools/health/go.mod"),
+        module: "github.com/fluxcd/cli-utils",
+        made: Made::Own(&[
+            include_str!("../../tools/health/argocd.go"),
+            include_str!("../../tools/health/flux.go"),
+            include_str!("../../tools/health/main.go"),
+            include_str!("../../tools/health/go.sum"),
+        ]),
+    },
+];
 
 /// The path of the tool of that name, a folder below `tests/tools`. Makes it if it is not there yet,
 /// which takes minutes: call it where a thread may block.
@@ -65,7 +94,10 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 
 impl Tool {
     fn find(&self, home: &Path) -> Result<PathBuf> {
-        let place = home.join(self.release()).join(self.name);
+        let place = home.join(self.release()).join(match self.made {
+            Made::Go(_) | Made::Own(_) => self.name.to_owned(),
+            Made::Python => format!("bin/{}", self.name),
+        });
         if place.is_file() {
             return Ok(place);
         }
@@ -80,6 +112,7 @@ impl Tool {
             match self.made {
                 Made::Go(package) => self.build(package, home, &place)?,
                 Made::Own(_) => self.build(".", home, &place)?,
+                Made::Python => self.install(&place)?,
             }
             tell(&format!("made {} {version} in {} s", self.name, begun.elapsed().as_secs()));
         }
@@ -117,7 +150,8 @@ impl Tool {
         // What compiling leaves behind is gigabytes that nothing else can use, unless somebody has
         // chosen a place for it.
         let chosen = env::var_os("GOCACHE").filter(|cache| !cache.is_empty());
-        let cache = chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
+        let cache =
+            chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
         let mut command = watched(&go, &home.join(format!("{}.pid", self.name)));
         command
             .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
@@ -149,12 +183,48 @@ impl Tool {
         }
         Ok(fs::rename(&unfinished, place)?)
     }
+
+    /// A virtual environment cannot be moved: one that is not finished is begun anew.
+    fn install(&self, place: &Path) -> Result<()> {
+        let advice = "install Python 3 with venv (Debian: `apt-get install python3-venv`)";
+        let python = program("python3", advice, self.name)?;
+        let environment = place.parent().and_then(Path::parent).context("no place for it")?;
+        if environment.exists() {
+            fs::remove_dir_all(environment)?;
+        }
+        said(Command::new(&python).args(["-m", "venv"]).arg(environment), advice)?;
+        let pip = environment.join("bin/pip");
+        let pins = self.folder().join("requirements.txt");
+        let installed = said(
+            Command::new(&pip)
+                .args(["install", "--quiet", "--no-input", "--requirement"])
+                .arg(pins),
+            "the packages of tests/tools must be had from PyPI",
+        );
+        if installed.is_err() {
+            let _ = fs::remove_dir_all(environment);
+        }
+        installed
+    }
 }
 
 /// Finds a program in `PATH`.
 fn program(name: &str, advice: &str, needed_for: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     in_path(&path, name).with_context(|| format!("the tests need {needed_for}: {advice}"))
+}
+
+/// Runs a command to its end; what it said is shown if it fails.
+fn said(command: &mut Command, advice: &str) -> Result<()> {
+    let name = command.get_program().to_owned();
+    let name = Path::new(&name).file_name().unwrap_or(OsStr::new("a program")).to_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| advice.to_owned())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = said + &String::from_utf8_lossy(&output.stdout);
+        bail!("{} failed ({}); {advice}. It said:\n{said}", name.display(), output.status);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -175,5 +245,18 @@ mod tests {
         let error = tool("a-tool-of-nobody").err().map(|error| format!("{error:#}"));
         let said = error.unwrap_or_default();
         assert!(said.contains("names no tool a-tool-of-nobody"), "{said}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_tool_that_cannot_be_installed_leaves_nothing_behind() -> Result<()> {
+        let dir = run_dir::RunDir::create(&run_dir::home())?;
+        let tool = Tool { name: "kube-score", pins: "nothing", module: "x", made: Made::Python };
+        // Its folder has no requirements: pip refuses.
+        let error = tool.find(dir.path()).err().map(|error| format!("{error:#}"));
+        let said = error.unwrap_or_default();
+        assert!(said.contains("requirements.txt"), "{said}");
+        assert!(!dir.path().join("kube-score-unknown").exists());
+        Ok(())
     }
 }
