@@ -7,6 +7,7 @@
 
 mod dice;
 mod gate;
+mod judges;
 mod many;
 mod privacy;
 mod process;
@@ -34,6 +35,9 @@ mod drift;
 mod drift_contested;
 mod endpoints;
 mod export;
+mod gitops_actions;
+mod gitops_apply;
+mod gitops_health;
 mod gone;
 mod hand_over;
 mod hostile;

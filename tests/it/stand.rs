@@ -229,12 +229,12 @@ impl Stand {
 
     /// Applies a policy of the story; unless `spec` says otherwise, it speaks of the contacts of the
     /// story's directory.
-    pub async fn apply_policy(&self, name: &str, spec: Value) {
+    pub async fn apply_policy(&self, name: &str, spec: Value) -> DynamicObject {
         let mut whole = json!({ "match": { "directories": [self.directory] } });
         merge(&mut whole, spec);
         let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
             "kind": "ContactPolicy", "metadata": { "name": self.policy(name) }, "spec": whole });
-        apply(&self.policies(), &object).await.unwrap();
+        apply(&self.policies(), &object).await.unwrap()
     }
 
     /// The name of a policy's object: policies belong to no namespace.
@@ -243,13 +243,13 @@ impl Stand {
     }
 
     /// Applies the story's directory; it admits every namespace.
-    pub async fn apply_directory(&self, spec: Value) {
+    pub async fn apply_directory(&self, spec: Value) -> DynamicObject {
         let mut whole = json!({ "endpoint": self.simulator.endpoint(), "namespaces": {},
             "pollInterval": "10s", "requestsPerSecond": 100 });
         merge(&mut whole, spec);
         let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
             "kind": "ResourceDirectory", "metadata": { "name": self.directory }, "spec": whole });
-        apply(&self.directories(), &object).await.unwrap();
+        apply(&self.directories(), &object).await.unwrap()
     }
 
     /// The manifest of a contact: a valid one with these fields put over it.
