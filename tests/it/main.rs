@@ -58,6 +58,7 @@ mod policy_admission;
 mod policy_agreement;
 mod policy_evasion;
 mod policy_examples;
+mod policy_reports;
 mod policy_status;
 mod relists;
 mod report;
