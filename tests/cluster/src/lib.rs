@@ -25,6 +25,8 @@
 
 mod control_plane;
 
+mod node;
+
 mod audit;
 mod wait;
 
@@ -36,6 +38,7 @@ use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
+pub use node::Node;
 pub use process::watched;
 pub use wait::wait_for;
 

@@ -1,0 +1,79 @@
+//! The operator's image, put together without a container engine.
+//!
+//! Two layers: a few files of Debian's packages that a program needs which is linked with glibc,
+//! and the program. Nothing in it depends on the time, on the machine or on who builds: the same
+//! packages and the same program give the same digest.
+//!
+//! ```text
+//!   base     libc, libgcc, names of services and protocols, os-release, copyrights, users
+//!   program  /message-contact-operator, run by user 65532
+//! ```
+//!
+//! There is no shell, no package manager and no list of certificates: the roots that the cloud's
+//! certificates are checked with are in the program.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment says where cargo is: this crate is the shell of a build"
+)]
+
+mod packages;
+
+mod layer;
+
+mod layout;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use layer::Layer;
+pub use layout::Image;
+
+/// Who the program runs as: nobody that any system has, as in the images of distroless.
+pub const USER: u32 = 65532;
+
+/// Where the program is in the image, which is also the image's entrypoint.
+pub const PROGRAM: &str = "/message-contact-operator";
+
+const BINARY: &str = "message-contact-operator";
+
+/// Builds the program as it is released, and returns its path.
+///
+/// # Errors
+///
+/// If it does not compile.
+pub fn release() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--locked", "--package", BINARY, "--bin", BINARY]);
+    command.arg("--message-format=json-render-diagnostics");
+    let done = command.stderr(std::process::Stdio::inherit()).output().context("no cargo")?;
+    ensure!(done.status.success(), "cargo build failed");
+    let said = String::from_utf8(done.stdout)?;
+    let executable = said.lines().rev().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["executable"].as_str().map(PathBuf::from)
+    });
+    executable.context("cargo named no executable")
+}
+
+/// Puts the image together from this program, and writes it to `output` as an OCI image layout:
+/// a folder that `crane push`, `skopeo copy` and `podman load` take.
+///
+/// Packages are fetched with `apt-get` into `packages`, once.
+///
+/// # Errors
+///
+/// If this is not a machine of the Debian family, if a package cannot be had, or if something
+/// cannot be written.
+pub fn assemble(program: &Path, packages: &Path, output: &Path) -> Result<Image> {
+    let base = packages::base(packages)?;
+    let mut top = Layer::default();
+    let content = fs::read(program).with_context(|| program.display().to_string())?;
+    top.add_file(PROGRAM, 0o755, content);
+    layout::write(&[base, top], output)
+}
