@@ -40,7 +40,7 @@ impl Image {
 }
 
 /// Writes an image of these layers, from the lowest up, in place of what is in `output`.
-pub(crate) fn write(layers: &[Layer], output: &Path) -> Result<Image> {
+pub(crate) fn write(layers: &[Layer], version: &str, output: &Path) -> Result<Image> {
     if output.join("oci-layout").exists() {
         fs::remove_dir_all(output).with_context(|| output.display().to_string())?;
     }
@@ -56,8 +56,8 @@ pub(crate) fn write(layers: &[Layer], output: &Path) -> Result<Image> {
         gzip.write_all(&tar)?;
         written.push(blob(&blobs, &gzip.finish()?)?);
     }
-    let config = blob(&blobs, config(&contents).to_string().as_bytes())?;
-    let manifest = manifest(&config, &written).to_string();
+    let config = blob(&blobs, config(&contents, version).to_string().as_bytes())?;
+    let manifest = manifest(&config, &written, version).to_string();
     let manifest = blob(&blobs, manifest.as_bytes())?;
     let index = json!({
         "schemaVersion": 2,
@@ -69,7 +69,7 @@ pub(crate) fn write(layers: &[Layer], output: &Path) -> Result<Image> {
     Ok(Image { digest: manifest.digest, layers: written, rest: config.size + manifest.size })
 }
 
-fn config(layers: &[String]) -> Value {
+fn config(layers: &[String], version: &str) -> Value {
     json!({
         "architecture": architecture(),
         "os": "linux",
@@ -78,29 +78,29 @@ fn config(layers: &[String]) -> Value {
             "Entrypoint": [PROGRAM],
             "Cmd": ["run"],
             "WorkingDir": "/",
-            "Labels": labels(),
+            "Labels": labels(version),
         },
         "rootfs": {"type": "layers", "diff_ids": layers},
     })
 }
 
-fn manifest(config: &Blob, layers: &[Blob]) -> Value {
+fn manifest(config: &Blob, layers: &[Blob], version: &str) -> Value {
     let layers = layers.iter().map(|layer| descriptor("layer.v1.tar+gzip", layer));
     json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": descriptor("config.v1+json", config),
         "layers": layers.collect::<Vec<_>>(),
-        "annotations": labels(),
+        "annotations": labels(version),
     })
 }
 
-fn labels() -> Value {
+fn labels(version: &str) -> Value {
     json!({
         "org.opencontainers.image.title": "message-contact-operator",
         "org.opencontainers.image.description":
             "Keeps the message contacts of an Alibaba Cloud resource directory in git",
-        "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+        "org.opencontainers.image.version": version,
         "org.opencontainers.image.licenses": "Apache-2.0",
     })
 }

@@ -64,16 +64,17 @@ pub fn release() -> Result<PathBuf> {
 /// Puts the image together from this program, and writes it to `output` as an OCI image layout:
 /// a folder that `crane push`, `skopeo copy` and `podman load` take.
 ///
-/// Packages are fetched with `apt-get` into `packages`, once.
+/// `version` is told in the image's labels. Packages are fetched with `apt-get` into `packages`,
+/// once.
 ///
 /// # Errors
 ///
 /// If this is not a machine of the Debian family, if a package cannot be had, or if something
 /// cannot be written.
-pub fn assemble(program: &Path, packages: &Path, output: &Path) -> Result<Image> {
+pub fn assemble(program: &Path, version: &str, packages: &Path, output: &Path) -> Result<Image> {
     let base = packages::base(packages)?;
     let mut top = Layer::default();
     let content = fs::read(program).with_context(|| program.display().to_string())?;
     top.add_file(PROGRAM, 0o755, content);
-    layout::write(&[base, top], output)
+    layout::write(&[base, top], version, output)
 }

@@ -31,7 +31,9 @@ fn main() -> Result<()> {
         Some(program) => program,
         None => operator_image::release()?,
     };
-    let image = operator_image::assemble(&program, &arguments.packages, &arguments.output)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let image =
+        operator_image::assemble(&program, version, &arguments.packages, &arguments.output)?;
     let mut out = io::stdout();
     writeln!(out, "{}  {} bytes", program.display(), fs::metadata(&program)?.len())?;
     for layer in &image.layers {
