@@ -10,6 +10,8 @@ pub mod run;
 
 pub mod crds;
 
+pub mod delete_definitions;
+
 pub mod validate;
 
 /// Keeps the message contacts of an Alibaba Cloud resource directory in git.
@@ -35,6 +37,11 @@ enum Command {
         #[arg(long)]
         admission: bool,
     },
+    /// Delete the custom resource definitions and all their objects, and nothing in the cloud.
+    ///
+    /// For an uninstallation: it lets go of every object, whether an operator runs or not. All
+    /// contacts stay in the cloud as they are.
+    DeleteDefinitions,
     /// Check manifests without a cluster, as the apiserver would.
     ///
     /// Exit code 0: all are valid. 1: some are not, or could not be read.
@@ -57,6 +64,9 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(options).map(|()| ExitCode::SUCCESS),
         Command::Crds { admission } => {
             print(|out| crds::print(admission, out)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::DeleteDefinitions => {
+            delete_definitions::run(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
         }
         Command::Validate { filename } => validate(&filename),
         Command::Completions { shell } => {

@@ -94,7 +94,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // Before anything that takes time: a signal during the start counts as well.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -109,13 +108,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     serve_health(options.health_addr, readiness.clone()).await?;
     let start = async {
-        let config = cluster_config().await?;
-        // What kube says may repeat keys, or what a login program has printed.
-        let client = Client::try_from(config).map_err(|_| {
-            anyhow!(
-                "the kubeconfig has no usable way to log in; check with `kubectl get namespaces`"
-            )
-        })?;
+        let client = client().await?;
         let hash_key = hash_key(&client, &options.namespace).await?;
         anyhow::Ok((client, hash_key))
     };
@@ -150,6 +143,19 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         tracing::warn!("something was still under way after {STOP_WITHIN:?}");
     }
     Ok(())
+}
+
+/// A client of the cluster that `KUBECONFIG` or the service account names.
+///
+/// # Errors
+/// There is none, or there is no usable way to log in.
+pub(super) async fn client() -> anyhow::Result<Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = cluster_config().await?;
+    // What kube says may repeat keys, or what a login program has printed.
+    Client::try_from(config).map_err(|_| {
+        anyhow!("the kubeconfig has no usable way to log in; check with `kubectl get namespaces`")
+    })
 }
 
 /// The cluster, from `KUBECONFIG` or the service account.

@@ -175,9 +175,12 @@ hostUsers: {{ .Values.podSecurity.hostUsers }}
 {{- if or (eq .Values.metrics.renderMode "Always") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}true{{- end }}
 {{- end }}
 
-{{/* For linters: what a release sets and a checkout cannot know. */}}
+{{/* For linters: what a release or the platform sets, and a chart cannot know. */}}
 {{- define "mco.lintNote" -}}
 {{- if not .Values.image.digest }}
 checkov.io/skip1: CKV_K8S_43=a release names the digest; set image.digest
+{{- end }}
+{{- if not .Values.podSecurity.runAsUser }}
+kube-score/ignore: container-security-context-user-group-id
 {{- end }}
 {{- end }}

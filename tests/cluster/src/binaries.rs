@@ -103,8 +103,7 @@ impl Search {
     }
 
     fn go(&self) -> Result<PathBuf> {
-        let mut candidates = env::split_paths(&self.path).map(|dir| dir.join("go"));
-        candidates.find(|go| go.is_file()).context(
+        in_path(&self.path, "go").context(
             "the tests need a Kubernetes control plane: install Go (https://go.dev/doc/install) so \
              that it is built once, or set KUBEBUILDER_ASSETS to a directory with etcd and \
              kube-apiserver",
@@ -159,7 +158,7 @@ impl Search {
         let leash = child.stdin.take();
         let begun = Instant::now();
         let end_of_output = match child.stderr.take() {
-            Some(output) => follow(program, output, begun),
+            Some(output) => follow(program.name(), output, begun),
             None => String::new(),
         };
         let status = child.wait()?;
@@ -175,9 +174,18 @@ impl Search {
     }
 }
 
+/// The program of that name in `PATH`.
+pub(crate) fn in_path(path: &OsStr, program: &str) -> Option<PathBuf> {
+    env::split_paths(path).map(|dir| dir.join(program)).find(|place| place.is_file())
+}
+
 /// Reads what `go build -v` says until it ends, tells every 15 seconds how far it is, and returns
 /// the last lines. Go prints the name of each package that it compiles.
-fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Instant) -> String {
+pub(crate) fn follow(
+    name: &'static str,
+    output: impl io::Read + Send + 'static,
+    begun: Instant,
+) -> String {
     const HEARTBEAT: Duration = Duration::from_secs(15);
     const KEPT: usize = 30;
     let (sender, lines) = mpsc::channel();
@@ -207,7 +215,6 @@ fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Insta
             Err(RecvTimeoutError::Timeout) => {
                 let elapsed = begun.elapsed().as_secs();
                 let line = last.back().map_or("", String::as_str);
-                let name = program.name();
                 tell(&format!(
                     "{name}: {elapsed} s, {downloads} modules downloaded, {packages} packages \
                      compiled, last {line}"
@@ -222,7 +229,7 @@ fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Insta
 }
 
 /// Says something to whoever waits. Not `eprintln!`: the test harness would swallow it.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     // There is nobody to tell that stderr is closed.
     let _ = writeln!(io::stderr(), "cluster: {text}");
 }
@@ -420,7 +427,7 @@ mod tests {
     fn of_what_go_says_the_last_lines_are_kept() {
         let lines: Vec<String> = (0..40).map(|number| format!("line {number}")).collect();
         let said = io::Cursor::new(lines.join("\n"));
-        let kept = follow(Program::Etcd, said, Instant::now());
+        let kept = follow("etcd", said, Instant::now());
         assert!(kept.starts_with("line 10\n") && kept.ends_with("line 39"), "{kept}");
     }
 }

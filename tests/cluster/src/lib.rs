@@ -33,6 +33,7 @@ mod wait;
 mod binaries;
 mod process;
 mod run_dir;
+mod tools;
 
 use tokio::sync::OnceCell;
 
@@ -40,6 +41,7 @@ pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
 pub use node::Node;
 pub use process::watched;
+pub use tools::tool;
 pub use wait::wait_for;
 
 /// The one cluster of this process, started by whoever asks first.
