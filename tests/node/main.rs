@@ -2,10 +2,9 @@
 //!
 //! Needs root, `runc` and Debian's packages. Elsewhere one line says that it was left out, unless
 //! `MCO_NODE=required`, as in CI: then that is a failure.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the environment says what must run: this is the shell of a test"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "tests start programs and read the environment")]
+#![allow(missing_docs, unreachable_pub, reason = "the names of the stories say what they are")]
 
 mod helm;
 

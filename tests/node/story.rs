@@ -5,7 +5,6 @@ use std::time::Duration;
 use directory_simulator::{CallRecord, Click};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use message_contact_operator::api;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -33,8 +32,7 @@ const MESSAGE_TYPES: [&str; 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn installed_upgraded_while_contacts_change_and_removed_without_a_trace_in_the_cloud() {
     let Some(stand) = Stand::new().await else { return };
-    let first = push(&stand, "0.1.0");
-    let second = push(&stand, "0.1.1");
+    let [first, second] = push(&stand, ["0.1.0", "0.1.1"]);
     assert_ne!(first, second);
     let refused = stand.try_careless_pod(&format!("registry.test/operator@{first}")).await;
     let reason = refused.unwrap_err().to_string();
@@ -59,14 +57,15 @@ async fn installed_upgraded_while_contacts_change_and_removed_without_a_trace_in
     remove(&stand, &helm).await;
 }
 
-/// Puts an image of that version into the registry; its digest.
-fn push(stand: &Stand, version: &str) -> String {
-    let (layout, image) = image::assemble(version);
-    let name = format!("operator:{version}");
-    stand.node.push(&layout, &name).unwrap();
-    assert_eq!(stand.node.digest(&name).unwrap(), image.digest, "crane sees another image");
-    tell(&format!("image {version}: {} bytes compressed, {}", image.size(), image.digest));
-    image.digest
+/// Puts images of these versions into the registry; their digests.
+fn push<const N: usize>(stand: &Stand, versions: [&str; N]) -> [String; N] {
+    image::assemble(versions).map(|(layout, image)| {
+        let name = format!("operator:{}", image.digest.trim_start_matches("sha256:"));
+        stand.node.push(&layout, &name).unwrap();
+        assert_eq!(stand.node.digest(&name).unwrap(), image.digest, "crane sees another image");
+        tell(&format!("image {}: {} bytes compressed", image.digest, image.size()));
+        image.digest
+    })
 }
 
 fn values(stand: &Stand, digest: &str) -> Value {
@@ -197,5 +196,4 @@ async fn remove(stand: &Stand, helm: &Helm) {
     assert_eq!(stand.simulator.counts().of("DeleteMessageContact"), 0);
     let left = stand.contacts().list(&kube::api::ListParams::default()).await.unwrap();
     assert_eq!(left.items.len(), BUSY.len() + 1, "objects are gone");
-    assert_eq!(api::crds().len(), 3);
 }

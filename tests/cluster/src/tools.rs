@@ -126,7 +126,8 @@ impl Tool {
         // What compiling leaves behind is gigabytes that nothing else can use, unless somebody has
         // chosen a place for it.
         let chosen = env::var_os("GOCACHE").filter(|cache| !cache.is_empty());
-        let cache = chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
+        let cache =
+            chosen.clone().map_or_else(|| home.join(format!("{}.cache", self.name)), PathBuf::from);
         let mut command = watched(&go, &home.join(format!("{}.pid", self.name)));
         command
             .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
@@ -171,7 +172,9 @@ impl Tool {
         let pip = environment.join("bin/pip");
         let pins = self.folder().join("requirements.txt");
         let installed = said(
-            Command::new(&pip).args(["install", "--quiet", "--no-input", "--requirement"]).arg(pins),
+            Command::new(&pip)
+                .args(["install", "--quiet", "--no-input", "--requirement"])
+                .arg(pins),
             "the packages of tests/tools must be had from PyPI",
         );
         if installed.is_err() {

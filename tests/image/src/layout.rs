@@ -39,23 +39,32 @@ impl Image {
     }
 }
 
+/// A layer as it is stored.
+#[derive(Debug)]
+pub(crate) struct Compressed {
+    /// The digest of the archive itself.
+    content: String,
+    gzip: Vec<u8>,
+}
+
+/// Compresses a layer. The header of gzip has neither the time nor a name in it.
+pub(crate) fn compress(layer: &Layer) -> Result<Compressed> {
+    let tar = layer.to_tar()?;
+    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
+    gzip.write_all(&tar)?;
+    Ok(Compressed { content: digest(&tar), gzip: gzip.finish()? })
+}
+
 /// Writes an image of these layers, from the lowest up, in place of what is in `output`.
-pub(crate) fn write(layers: &[Layer], version: &str, output: &Path) -> Result<Image> {
+pub(crate) fn write(layers: &[Compressed], version: &str, output: &Path) -> Result<Image> {
     if output.join("oci-layout").exists() {
         fs::remove_dir_all(output).with_context(|| output.display().to_string())?;
     }
     let blobs = output.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
-    let mut written = Vec::new();
-    let mut contents = Vec::new();
-    for layer in layers {
-        let tar = layer.to_tar()?;
-        contents.push(digest(&tar));
-        // The default header of gzip has the time in it; ours has none, and no name.
-        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-        gzip.write_all(&tar)?;
-        written.push(blob(&blobs, &gzip.finish()?)?);
-    }
+    let written = layers.iter().map(|layer| blob(&blobs, &layer.gzip));
+    let written: Vec<Blob> = written.collect::<Result<_>>()?;
+    let contents: Vec<&str> = layers.iter().map(|layer| layer.content.as_str()).collect();
     let config = blob(&blobs, config(&contents, version).to_string().as_bytes())?;
     let manifest = manifest(&config, &written, version).to_string();
     let manifest = blob(&blobs, manifest.as_bytes())?;
@@ -69,7 +78,7 @@ pub(crate) fn write(layers: &[Layer], version: &str, output: &Path) -> Result<Im
     Ok(Image { digest: manifest.digest, layers: written, rest: config.size + manifest.size })
 }
 
-fn config(layers: &[String], version: &str) -> Value {
+fn config(layers: &[&str], version: &str) -> Value {
     json!({
         "architecture": architecture(),
         "os": "linux",

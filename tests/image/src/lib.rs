@@ -61,20 +61,34 @@ pub fn release() -> Result<PathBuf> {
     executable.context("cargo named no executable")
 }
 
-/// Puts the image together from this program, and writes it to `output` as an OCI image layout:
-/// a folder that `crane push`, `skopeo copy` and `podman load` take.
-///
-/// `version` is told in the image's labels. Packages are fetched with `apt-get` into `packages`,
-/// once.
+/// What an image is put together from: layers that are compressed already.
+#[derive(Debug)]
+pub struct Layers(Vec<layout::Compressed>);
+
+/// Makes the layers of an image of this program. Packages are fetched with `apt-get` into
+/// `packages`, once.
 ///
 /// # Errors
 ///
-/// If this is not a machine of the Debian family, if a package cannot be had, or if something
-/// cannot be written.
-pub fn assemble(program: &Path, version: &str, packages: &Path, output: &Path) -> Result<Image> {
+/// If this is not a machine of the Debian family, if a package cannot be had, or if the program
+/// cannot be read.
+pub fn layers(program: &Path, packages: &Path) -> Result<Layers> {
     let base = packages::base(packages)?;
     let mut top = Layer::default();
     let content = fs::read(program).with_context(|| program.display().to_string())?;
     top.add_file(PROGRAM, 0o755, content);
-    layout::write(&[base, top], version, output)
+    Ok(Layers(vec![layout::compress(&base)?, layout::compress(&top)?]))
+}
+
+impl Layers {
+    /// Writes the image to `output`, in place of one that is there, as an OCI image layout: a
+    /// folder that `crane push`, `skopeo copy` and `podman load` take. `version` is told in the
+    /// image's labels.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write(&self, version: &str, output: &Path) -> Result<Image> {
+        layout::write(&self.0, version, output)
+    }
 }

@@ -31,9 +31,8 @@ fn main() -> Result<()> {
         Some(program) => program,
         None => operator_image::release()?,
     };
-    let version = env!("CARGO_PKG_VERSION");
-    let image =
-        operator_image::assemble(&program, version, &arguments.packages, &arguments.output)?;
+    let layers = operator_image::layers(&program, &arguments.packages)?;
+    let image = layers.write(env!("CARGO_PKG_VERSION"), &arguments.output)?;
     let mut out = io::stdout();
     writeln!(out, "{}  {} bytes", program.display(), fs::metadata(&program)?.len())?;
     for layer in &image.layers {

@@ -21,7 +21,6 @@ mod settings;
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
@@ -33,7 +32,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use crate::{
-    binaries::{Program, Search},
+    binaries::{Program, Search, in_path, tell},
     control_plane::{Cluster, Options, SERVICE_ADDRESS},
     process::Process,
     run_dir::{self, RunDir, free_port},
@@ -269,8 +268,7 @@ impl Programs {
 
 /// A tool of the system.
 fn tool_in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|tool| tool.is_file())
+    in_path(&std::env::var_os("PATH").unwrap_or_default(), name)
 }
 
 /// The lock of the one node that this machine has at a time: its addresses and control groups have
@@ -280,8 +278,7 @@ fn the_only_one() -> Result<File> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            // There is nobody to tell that stderr is closed.
-            let _ = writeln!(io::stderr(), "cluster: another process has a node: waiting for it");
+            tell("another process has a node: waiting for it");
             lock.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
