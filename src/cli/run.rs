@@ -159,7 +159,7 @@ pub(super) async fn client() -> anyhow::Result<Client> {
 }
 
 /// The cluster, from `KUBECONFIG` or the service account.
-async fn cluster_config() -> anyhow::Result<Config> {
+pub(super) async fn cluster_config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.map_err(|error| why_no_cluster(&error))?;
     // A pass that was refused is begun again with what is known by then; a client that repeats
     // requests by itself would repeat stale ones.
@@ -241,7 +241,8 @@ async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
     anyhow::bail!("{}: it vanishes again and again", where_())
 }
 
-fn random_bytes() -> [u8; HashKey::BYTES] {
+/// Bytes that nobody can guess.
+pub(super) fn random_bytes() -> [u8; HashKey::BYTES] {
     use sha2::{Digest as _, Sha256};
     // A version 4 uuid carries 122 random bits of the system; four of them are more than 256.
     let mut digest = Sha256::new();

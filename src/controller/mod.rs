@@ -31,6 +31,7 @@ mod shown;
 mod watches;
 
 pub use gather::{Environment, World};
+pub use keys::not_connected;
 pub use report::kind_of;
 pub use secrets::{
     PACE as SECRETS_PACE, READ_AGAIN_AFTER as SECRETS_READ_AGAIN_AFTER,

@@ -15,7 +15,6 @@ use super::report::{self, Interrupted, Written};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Directory};
-use crate::domain::call::FailureClass;
 use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId, Uid};
 use crate::domain::directory::{DesiredDirectory, Management};
 use crate::domain::snapshot::Snapshot;
@@ -36,6 +35,9 @@ const ELDER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Backstop after somebody else was faster; the watch is to bring what they wrote much sooner.
 const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is done about a failure that may pass by itself.
+const AGAIN: &str = "it is tried again with growing pauses";
 
 /// Pause after a pass that the apiserver interrupted.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -360,28 +362,7 @@ fn readiness(
             },
         ),
         Connection::Failed(error) => {
-            let code = error.code.as_ref().map_or("", |code| code.as_str());
-            let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
-            let what = format!("{}: {}{code}", error.action, error.class.as_str());
-            let reason = match error.class {
-                FailureClass::Credentials | FailureClass::TokenExpired => Reason::Unauthorized,
-                FailureClass::Permission => {
-                    let action = error.action;
-                    return Finding::unmet(
-                        Reason::Forbidden,
-                        format!("{what}; grant resourcemanager:{action} to this identity"),
-                    );
-                }
-                FailureClass::Clock(skew) => {
-                    return keys::clock_skewed(error.action.as_str(), skew);
-                }
-                FailureClass::NoKeys(failure) => {
-                    return keys::no_keys(failure, error, &world.environment);
-                }
-                FailureClass::NoDirectory => Reason::NoDirectory,
-                _ => Reason::Unreachable,
-            };
-            Finding::unmet(reason, format!("{what}; it is tried again with growing pauses"))
+            keys::not_connected(error, world.environment.keys.token_file(), AGAIN)
         }
     }
 }

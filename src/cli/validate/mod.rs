@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use anyhow::Context as _;
 use kube::core::cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -188,6 +189,42 @@ pub fn check(object: &Value) -> Vec<Refusal> {
         rules(&kind.rules, &object, &mut refusals);
     }
     refusals.0
+}
+
+/// All objects of files, folders with all below them, and `-`, which is the input.
+///
+/// # Errors
+/// A file cannot be read, or is not YAML.
+pub(super) fn objects_of(paths: &[PathBuf], input: &mut dyn Read) -> anyhow::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let shown = path.display().to_string();
+        let mut files = Vec::new();
+        let mut texts = Vec::new();
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            input.read_to_string(&mut text).with_context(|| shown)?;
+            texts.push(("<stdin>".to_owned(), text));
+        } else {
+            collect(path, true, &mut files).with_context(|| shown)?;
+        }
+        files.sort();
+        for file in files {
+            let shown = file.display().to_string();
+            texts.push((shown.clone(), fs::read_to_string(&file).with_context(|| shown)?));
+        }
+        for (shown, text) in texts {
+            let documents: Vec<Spanned<Node>> =
+                serde_saphyr::from_multiple(&text).map_err(|error| {
+                    // The error's own text may quote the file.
+                    let line = error.location().map_or(0, |location| location.line());
+                    anyhow::anyhow!("{shown}:{line}: this is not YAML; check it with `validate`")
+                })?;
+            let values = documents.iter().flat_map(objects).map(|object| object.value.to_json());
+            all.extend(values);
+        }
+    }
+    Ok(all)
 }
 
 const VERSION: &str = "message-contacts.dev/v1alpha1";
