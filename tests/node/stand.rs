@@ -76,6 +76,7 @@ impl Stand {
         let directory = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
             "kind": "ResourceDirectory", "metadata": { "name": "default" },
             "spec": { "endpoint": self.simulator.endpoint(), "requestsPerSecond": 100,
+                "pollInterval": "10s",
                 "credentials": { "source": "Secret", "secretRef": { "name": "alibaba-cloud" } } } });
         apply(&directories, &directory).await;
         self.becomes_ready(&directories, "default").await;

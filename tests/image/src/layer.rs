@@ -69,6 +69,15 @@ impl Layer {
         Ok(())
     }
 
+    /// The contents of its files, in the order of their paths.
+    pub(crate) fn contents(&self) -> Vec<&[u8]> {
+        let contents = self.0.values().filter_map(|entry| match entry {
+            Entry::File { content, .. } => Some(content.as_slice()),
+            _ => None,
+        });
+        contents.collect()
+    }
+
     /// The archive: sorted, of 1970, and all of it root's.
     pub(crate) fn to_tar(&self) -> io::Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());

@@ -5,12 +5,11 @@
 //! packages and the same program give the same digest.
 //!
 //! ```text
-//!   base     libc, libgcc, names of services and protocols, os-release, copyrights, users
+//!   base     libc, libgcc, authorities, names of services and protocols, os-release, users
 //!   program  /message-contact-operator, run by user 65532
 //! ```
 //!
-//! There is no shell, no package manager and no list of certificates: the roots that the cloud's
-//! certificates are checked with are in the program.
+//! There is no shell and no package manager.
 #![allow(
     clippy::disallowed_methods,
     reason = "the environment says where cargo is: this crate is the shell of a build"

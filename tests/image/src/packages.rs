@@ -40,12 +40,15 @@ pub(crate) fn base(folder: &Path) -> Result<Layer> {
         let package = fetch(name, folder)?;
         add(&mut layer, name, &package)?;
         if name == "libgcc-s1" {
-            let needs = field(&package, "Depends")?;
+            let needs = dpkg(&package, &["Depends"])?;
             let copyrights = needs.split([' ', ',']).next().unwrap_or_default();
             ensure!(copyrights.starts_with("gcc-"), "libgcc needs {needs}");
             add(&mut layer, copyrights, &fetch(copyrights, folder)?)?;
         }
     }
+    let authorities = fetch("ca-certificates", folder)?;
+    add_authorities(&mut layer, &authorities)?;
+    describe(&mut layer, "ca-certificates", &authorities)?;
     let user = format!("nonroot:x:{USER}:{USER}:nonroot:/:/sbin/nologin\n");
     layer.add_file("/etc/passwd", 0o644, format!("{PASSWD}{user}"));
     layer.add_file("/etc/group", 0o644, format!("root:x:0:\nnonroot:x:{USER}:\n"));
@@ -53,8 +56,7 @@ pub(crate) fn base(folder: &Path) -> Result<Layer> {
     Ok(layer)
 }
 
-/// Adds the files of one package, and what scanners of images look for: that it is there, and in
-/// which version.
+/// Adds the files of one package.
 fn add(layer: &mut Layer, name: &str, package: &Path) -> Result<()> {
     layer.add_package(package, |path| {
         let (folder, file) = path.rsplit_once('/').unwrap_or_default();
@@ -65,7 +67,28 @@ fn add(layer: &mut Layer, name: &str, package: &Path) -> Result<()> {
         let in_place = folder == "/etc" || folder == "/usr/lib" || folder.starts_with("/lib");
         path == "/usr/share/doc/libgcc-s1" || (wanted && (is_doc || in_place))
     })?;
-    let status = describe(package)?;
+    describe(layer, name, package)
+}
+
+/// The certificates of all authorities in one file, as the package itself makes it when it is
+/// installed. Who trusts others mounts theirs there.
+fn add_authorities(layer: &mut Layer, package: &Path) -> Result<()> {
+    let mut authorities = Layer::default();
+    authorities.add_package(package, |path| {
+        path.starts_with("/usr/share/ca-certificates/") && path.ends_with(".crt")
+    })?;
+    let bundle = authorities.contents().join(&b'\n');
+    ensure!(!bundle.is_empty(), "ca-certificates has no certificates");
+    layer.add_file("/etc/ssl/certs/ca-certificates.crt", 0o644, bundle);
+    layer.add_package(package, |path| path == "/usr/share/doc/ca-certificates/copyright")
+}
+
+/// Adds what scanners of images look for: that the package is there, and in which version.
+fn describe(layer: &mut Layer, name: &str, package: &Path) -> Result<()> {
+    let status = dpkg(
+        package,
+        &["Package", "Source", "Version", "Architecture", "Maintainer", "Description"],
+    )?;
     layer.add_file(&format!("/var/lib/dpkg/status.d/{name}"), 0o644, status);
     Ok(())
 }
@@ -95,14 +118,6 @@ fn find(name: &str, folder: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(None)
-}
-
-fn field(package: &Path, field: &str) -> Result<String> {
-    dpkg(package, &[field])
-}
-
-fn describe(package: &Path) -> Result<String> {
-    dpkg(package, &["Package", "Source", "Version", "Architecture", "Maintainer", "Description"])
 }
 
 fn dpkg(package: &Path, fields: &[&str]) -> Result<String> {

@@ -28,14 +28,15 @@ pub(super) struct Namespaces {
 
 /// Makes the node's view of the machine, then holds it as `$2`, process 1 in there.
 ///
-/// `/run` and `/var/lib/kubelet` are the node's own: there are sockets, network namespaces and
-/// plugins whose places cannot be chosen. kubelet insists on some settings of the kernel that all
+/// `/run`, `/var/log` and `/var/lib/kubelet` are the node's own: there are sockets, network
+/// namespaces, logs and plugins whose places cannot be chosen. kubelet insists on some settings of the kernel that all
 /// of this machine share; it finds them as it wants them, in files that nobody else sees.
 const BEGIN: &str = r#"
 set -e
-mount -t tmpfs node-run /run
-mkdir -p /run/lock /var/lib/kubelet
-mount -t tmpfs node-kubelet /var/lib/kubelet
+mkdir -p /var/lib/kubelet
+for folder in /run /var/log /var/lib/kubelet; do
+  mount -t tmpfs node "$folder"
+done
 pretend() {
   mkdir -p "/run/sys/$(dirname "$1")"
   echo "$2" >"/run/sys/$1"
