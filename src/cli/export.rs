@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::cloud::{self, Listing, Target};
 use super::terminal::{Line, notice};
-use super::validate;
+use super::{manifests, validate};
 use crate::api::names::is_object_name;
 use crate::api::{self, MessageContactSpec, parse};
 use crate::clock::Clock;
@@ -54,7 +54,7 @@ pub fn run(
         let is_name = is_object_name(namespace) && !namespace.contains('.');
         anyhow::ensure!(is_name, "--namespace: write the name of a namespace");
     }
-    let objects = validate::objects_of(&options.filename, input)?;
+    let objects = manifests::values(&options.filename, input)?;
     let target = options.cloud.target(&objects, lookup)?;
     target.notes.iter().for_each(|note| notice(note));
     let wanted = cloud::Wanted { pending: &|_| true, accounts: false };

@@ -60,7 +60,7 @@ fn the_table_of_reasons_is_what_the_code_says() {
 
 /// Compares a file of the repository with what it should hold, or writes it.
 #[track_caller]
-fn check(name: &str, wanted: &str) {
+pub(crate) fn check(name: &str, wanted: &str) {
     let path = root().join(name);
     if std::env::var_os("MCO_REWRITE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

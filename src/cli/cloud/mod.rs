@@ -36,6 +36,8 @@ mod tests;
 /// Which directory is looked at, and with which keys.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "The directory")]
+// Its own name for the group: commands have options of that name, too.
+#[group(id = "cloud")]
 pub struct Options {
     /// The ResourceDirectory that is meant, where the manifests hold several; without any in them, what
     /// it is called. Without this either it is `default`.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::cloud;
+use super::manifests;
 use super::terminal::{DOUBT, FINE, Line, Paint, WRONG, table};
-use super::validate;
 
 mod assumptions;
 
@@ -159,7 +159,7 @@ pub fn run(
     lookup: impl Fn(&str) -> Option<String> + Copy,
     input: &mut dyn io::Read,
 ) -> anyhow::Result<Diagnosis> {
-    let objects = validate::objects_of(&options.filename, input)?;
+    let objects = manifests::values(&options.filename, input)?;
     let checks = {
         let progress = Line::of_errors(lookup);
         super::block_on(look(options, &objects, lookup, &progress))?

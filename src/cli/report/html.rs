@@ -34,6 +34,7 @@ pub(super) fn render(report: &Report) -> String {
     if !report.policies.is_empty() {
         policies(&report.policies, &mut page);
     }
+    attention(&report.contacts, &mut page);
     contacts(report, &mut page);
     if !report.notes.is_empty() {
         let notes: String =
@@ -229,6 +230,32 @@ fn judged(policy: &Judged) -> String {
         escaped(policy.enforcement),
         escaped(&policy.message)
     )
+}
+
+/// The names of those that somebody has to look at.
+fn attention(contacts: &[Person], page: &mut String) {
+    let names = |wanted: &dyn Fn(&Person) -> bool| {
+        let names = contacts.iter().filter(|person| wanted(person));
+        names.map(|person| escaped(&person.name)).collect::<Vec<_>>()
+    };
+    let lists = [
+        ("Not verified", names(&|person| !person.verified)),
+        ("In no given manifest", names(&|person| person.managed == Some(false))),
+    ];
+    let lists: String = lists
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| {
+            format!("<dt>{what} ({})</dt><dd>{}</dd>\n", names.len(), names.join(", "))
+        })
+        .collect();
+    if !lists.is_empty() {
+        let _ = writeln!(
+            page,
+            "<section aria-labelledby=\"attention\">\n<h2 id=\"attention\">To be looked at</h2>\n\
+             <dl class=\"lists\">\n{lists}</dl>\n</section>"
+        );
+    }
 }
 
 fn contacts(report: &Report, page: &mut String) {

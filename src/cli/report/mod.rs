@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cloud::{self, Listing, Target};
+use super::manifests;
 use super::terminal::{Line, Paint, notice};
-use super::validate;
 use crate::api::{self, ContactPolicySpec, MessageContactSpec, parse};
 use crate::clock::Clock;
 use crate::domain::call;
@@ -68,7 +68,7 @@ pub fn run(
     lookup: impl Fn(&str) -> Option<String> + Copy,
     input: &mut dyn io::Read,
 ) -> anyhow::Result<String> {
-    let objects = validate::objects_of(&options.filename, input)?;
+    let objects = manifests::values(&options.filename, input)?;
     let target = options.cloud.target(&objects, lookup)?;
     target.notes.iter().for_each(|note| notice(note));
     let given = Given::read(&objects, &target.name)?;

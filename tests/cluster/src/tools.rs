@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     time::Instant,
@@ -35,6 +36,8 @@ struct Tool {
 enum Made {
     /// Built with Go from this package of the module, which the `go.mod` pins with a `tool` line.
     Go(&'static str),
+    /// Built with Go from these sources of our own, which stand in the folder.
+    Own(&'static [&'static str]),
     /// Installed with pip into an environment of its own.
     Python,
 }
@@ -64,6 +67,17 @@ const TOOLS: &[Tool] = &[
         module: "checkov",
         made: Made::Python,
     },
+    Tool {
+        name: "health",
+        pins: include_str!("../../tools/health/go.mod"),
+        module: "github.com/fluxcd/cli-utils",
+        made: Made::Own(&[
+            include_str!("../../tools/health/argocd.go"),
+            include_str!("../../tools/health/flux.go"),
+            include_str!("../../tools/health/main.go"),
+            include_str!("../../tools/health/go.sum"),
+        ]),
+    },
 ];
 
 /// The path of the tool of that name, a folder below `tests/tools`. Makes it if it is not there yet,
@@ -80,8 +94,8 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 
 impl Tool {
     fn find(&self, home: &Path) -> Result<PathBuf> {
-        let place = home.join(format!("{}-{}", self.name, self.version())).join(match self.made {
-            Made::Go(_) => self.name.to_owned(),
+        let place = home.join(self.release()).join(match self.made {
+            Made::Go(_) | Made::Own(_) => self.name.to_owned(),
             Made::Python => format!("bin/{}", self.name),
         });
         if place.is_file() {
@@ -97,6 +111,7 @@ impl Tool {
             tell(&format!("making {} {version}, once, below {}", self.name, home.display()));
             match self.made {
                 Made::Go(package) => self.build(package, home, &place)?,
+                Made::Own(_) => self.build(".", home, &place)?,
                 Made::Python => self.install(&place)?,
             }
             tell(&format!("made {} {version} in {} s", self.name, begun.elapsed().as_secs()));
@@ -112,6 +127,15 @@ impl Tool {
             word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
         });
         versions.next().unwrap_or("unknown")
+    }
+
+    /// The name of the directory for it. Sources of our own change without a version.
+    fn release(&self) -> String {
+        let release = format!("{}-{}", self.name, self.version());
+        let Made::Own(sources) = self.made else { return release };
+        let mut hasher = DefaultHasher::new();
+        (self.pins, sources).hash(&mut hasher);
+        format!("{release}-{:016x}", hasher.finish())
     }
 
     /// The folder with what pins it.
