@@ -68,6 +68,7 @@ mod validate;
 mod values_from_secrets;
 mod verification;
 
+mod alerts;
 mod architecture;
 mod assumptions;
 mod generated;
