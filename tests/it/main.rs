@@ -81,6 +81,7 @@ mod values_from_secrets;
 mod verification;
 mod watch_namespace;
 
+mod alerts;
 mod architecture;
 mod assumptions;
 mod generated;
