@@ -149,12 +149,14 @@ impl Tool {
 
     /// Its version, as its pins say it: the only place where it is written.
     fn version(&self) -> &'static str {
-        let mut words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
-        words.find(|word| *word == self.module);
-        let mut versions = words.filter(|word| {
+        let words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let is_version = |word: &str| {
             word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
-        });
-        versions.next().unwrap_or("unknown")
+        };
+        let mut pairs = words.windows(2);
+        let pinned = pairs.find(|pair| pair[0] == self.module && is_version(pair[1]));
+        pinned.map_or("unknown", |pair| pair[1])
     }
 
     /// The name of the directory for it. Sources of our own change without a version.
