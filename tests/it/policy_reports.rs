@@ -228,6 +228,7 @@ async fn reports_come_with_their_api_stay_in_their_namespace_and_go_with_their_p
 async fn without_the_right_to_write_reports_policies_are_followed_and_it_is_said_once() {
     const SAID: &str = "reports of policies may not be written: grant `list`, `create`, `patch` \
                         and `delete` on `reports` and `clusterreports` of `openreports.io`";
+    crate::privacy::listen();
     let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
     install(cluster).await;
     let stand = Stand::on(cluster, Options::default()).await;
@@ -238,7 +239,7 @@ async fn without_the_right_to_write_reports_policies_are_followed_and_it_is_said
     let client = cluster.client_as(user, &[]);
     let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
     stand.apply_directory(json!({})).await;
-    stand.settled("desk", "Sunshangxiang", json!({})).await;
+    stand.settled("desk", "Sunshang", json!({})).await;
     let domains = json!({ "contact": { "phoneNumber": "Required",
         "emailDomains": { "allowed": ["example.org"] } } });
     stand.apply_policy("domains", domains).await;

@@ -95,7 +95,7 @@ mod tests {
         let expected = ["openreports.io_clusterreports.yaml", "openreports.io_reports.yaml"];
         assert_eq!(names(&place)?, expected);
         assert_eq!(get("config/crd")?, place);
-        assert_eq!(fs::read_dir(dir.path())?.count(), 1, "nothing unfinished is left");
+        assert_eq!(fs::read_dir(&home)?.count(), 1, "nothing unfinished is left");
         Ok(())
     }
 }
