@@ -36,6 +36,8 @@ mod endpoints;
 mod gitops_actions;
 mod gitops_apply;
 mod gitops_health;
+mod gitops_helm;
+mod gitops_sample;
 mod gone;
 mod hostile;
 mod killed;
