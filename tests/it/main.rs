@@ -38,6 +38,8 @@ mod export;
 mod gitops_actions;
 mod gitops_apply;
 mod gitops_health;
+mod gitops_helm;
+mod gitops_sample;
 mod gone;
 mod hand_over;
 mod hostile;

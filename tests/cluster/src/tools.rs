@@ -70,6 +70,12 @@ const TOOLS: &[Tool] = &[
         made: Made::Python,
     },
     Tool {
+        name: "kustomize",
+        pins: include_str!("../../tools/kustomize/go.mod"),
+        module: "sigs.k8s.io/kustomize/kustomize/v5",
+        made: Made::Go("sigs.k8s.io/kustomize/kustomize/v5"),
+    },
+    Tool {
         name: "health",
         pins: include_str!("../../tools/health/go.mod"),
         module: "github.com/fluxcd/cli-utils",
