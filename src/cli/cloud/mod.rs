@@ -6,6 +6,7 @@
 //! **Invariant:** nothing but reads is called.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -29,6 +30,7 @@ use crate::domain::contact::{ContactId, ObservedContact};
 use crate::domain::directory::{CredentialSource, DesiredCredentials, DesiredDirectory};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::Reason;
+use crate::telemetry::Metrics;
 
 #[cfg(test)]
 mod tests;
@@ -393,7 +395,9 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Failure> {
         // Fails only when it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (registry, _) = Registry::new(clock.clone());
+        // Nobody else is there to act: it changes nothing.
+        let may_call = Arc::new(|| Some(Duration::MAX));
+        let (registry, _) = Registry::new(clock.clone(), Metrics::default(), may_call);
         let config = Config {
             endpoint: target.desired.endpoint.clone(),
             credentials: target.credentials.clone(),
