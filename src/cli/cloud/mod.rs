@@ -395,9 +395,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Failure> {
         // Fails only when it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Nobody else is there to act: it changes nothing.
-        let may_call = Arc::new(|| Some(Duration::MAX));
-        let (registry, _) = Registry::new(clock.clone(), Metrics::default(), may_call);
+        let (registry, _) =
+            Registry::new(clock.clone(), Metrics::default(), Arc::new(|| Some(Duration::MAX)));
         let config = Config {
             endpoint: target.desired.endpoint.clone(),
             credentials: target.credentials.clone(),
