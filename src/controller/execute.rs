@@ -350,7 +350,7 @@ fn after(
 fn take_back(world: &World, judgement: &Judgement, never_sent: &Send) {
     let Send { target, contact, at } = never_sent;
     if let Some(directory) = &judgement.plan.record.directory_id {
-        world.ledgers.change(directory, |ledger| ledger.taken_back(target, contact, *at));
+        world.term().ledgers.change(directory, |ledger| ledger.taken_back(target, contact, *at));
     }
 }
 
@@ -371,7 +371,7 @@ fn no_longer_to_send(world: &World, uid: &Uid, send: &Send) {
 fn after_sent(world: &World, judgement: &Judgement, action: Action) {
     let now = world.clock.now();
     if let Some(directory) = &judgement.plan.record.directory_id {
-        world.ledgers.change(directory, |ledger| ledger.answered(now));
+        world.term().ledgers.change(directory, |ledger| ledger.answered(now));
     }
     note_setback(world, judgement, action, None);
 }
@@ -381,7 +381,7 @@ fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallE
     let Some(directory) = &judgement.plan.record.directory_id else { return };
     let now = world.clock.now();
     let mut is_over = true;
-    world.ledgers.change(directory, |ledger| {
+    world.term().ledgers.change(directory, |ledger| {
         let next = ledger_after(ledger, send, error, now);
         is_over = next.is_some();
         next.unwrap_or_else(|| ledger.clone())

@@ -20,6 +20,7 @@ pub use crate::cloud::credentials::ambient::{Ambient, Unusable};
 pub use crate::cloud::{Credentials, Roots};
 pub use lane::Priority;
 pub use registry::{Changes, Config, Registry};
+pub use worker::MayCall;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -8,6 +8,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +69,10 @@ pub(super) struct Settings {
     pub(super) requests_per_second: u32,
 }
 
+/// How long a call that begins now may take at most; `None`: none may begin any more, which is final.
+/// It MUST be quick.
+pub type MayCall = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
 type ListWaiter = oneshot::Sender<Result<(), NotListed>>;
 
 /// What takes turns in the lane.
@@ -99,6 +105,7 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     clock: Clock,
     metrics: DirectoryMetrics,
+    may_call: MayCall,
     client: Client,
     commands: mpsc::UnboundedReceiver<Command>,
     lane: Lane<Queued>,
@@ -123,6 +130,7 @@ impl Worker {
         shared: Arc<Shared>,
         clock: Clock,
         metrics: DirectoryMetrics,
+        may_call: MayCall,
         client: Client,
         commands: mpsc::UnboundedReceiver<Command>,
         config: &Config,
@@ -132,6 +140,7 @@ impl Worker {
             shared,
             clock,
             metrics,
+            may_call,
             client,
             commands,
             lane: Lane::new(config.requests_per_second, now),
@@ -153,7 +162,7 @@ impl Worker {
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
-            if self.shared.is_closed() {
+            if self.time_for_a_call().is_none() {
                 return;
             }
             let now = self.clock.now();
@@ -274,7 +283,9 @@ impl Worker {
             Work::Poll(Poll::Page) if !self.polls.is_confirmed() => None,
             Work::Poll(Poll::Page) => Some(self.next_page(now)),
         };
-        let Some(call) = call.filter(|_| !self.shared.is_closed()) else {
+        // Asked last of all: what is decided is sent at once, or never.
+        let time = self.time_for_a_call();
+        let Some((call, time)) = call.zip(time) else {
             self.lane.unsent();
             match granted.into_item().work {
                 Work::Job(job) => {
@@ -292,7 +303,7 @@ impl Worker {
             self.metrics.waited(granted.item.work.priority().as_str(), since.elapsed());
         }
         let sent = Instant::now();
-        let result = self.client.send(&call, &keys, now).instrument(span).await;
+        let result = self.client.send(&call, &keys, now, time).instrument(span).await;
         let (action, outcome) = (call.action().as_str(), call::outcome(&result));
         self.metrics.called(action, outcome, sent.elapsed());
         let now = self.clock.now();
@@ -341,6 +352,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// How long a call may take that begins now. `None`: the directory is closed, or closes by this.
+    fn time_for_a_call(&self) -> Option<Duration> {
+        let time = (self.may_call)();
+        if time.is_none() {
+            self.shared.closed.store(true, Ordering::Release);
+        }
+        time.filter(|_| !self.shared.is_closed())
     }
 
     /// No call is made for want of keys: nobody can be asked for the identity, and so nothing else.

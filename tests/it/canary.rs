@@ -436,6 +436,7 @@ async fn a_refused_hash_key_is_not_shown() {
     let output = tokio::task::spawn_blocking(move || {
         let arguments = [
             "run",
+            "--leader-election=false",
             "--log",
             "trace",
             "--health-addr",

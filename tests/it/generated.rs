@@ -131,9 +131,89 @@ fn every_label_is_explained() {
     }
 }
 
+/// People paste it; Argo CD's own tree has the scripts one by one.
+#[test]
+fn the_patch_for_argo_cd_has_the_scripts_that_stand_beside_it() {
+    let name = "charts/message-contact-operator/gitops/argocd/argocd-cm-patch.yaml";
+    let patch = argocd_patch();
+    check(name, &patch);
+    // What Argo CD reads out of it is what the harness runs.
+    let parsed: serde_json::Value = serde_saphyr::from_str(&patch).unwrap();
+    for kind in argocd_kinds() {
+        let of = |what: &str| {
+            let key = format!("resource.customizations.{what}.message-contacts.dev_{kind}");
+            parsed["data"][key].as_str().unwrap().to_owned()
+        };
+        assert_eq!(of("health"), argocd_script(&format!("{kind}/health.lua")));
+        let actions: serde_json::Value = serde_saphyr::from_str(&of("actions")).unwrap();
+        let discovery = argocd_script(&format!("{kind}/actions/discovery.lua"));
+        assert_eq!(actions["discovery.lua"], discovery);
+        for action in actions["definitions"].as_array().unwrap() {
+            let name = action["name"].as_str().unwrap();
+            let script = argocd_script(&format!("{kind}/actions/{name}/action.lua"));
+            assert_eq!(action["action.lua"], script);
+            assert!(discovery.contains(&format!("actions[\"{name}\"]")), "{kind}: {name}");
+        }
+    }
+}
+
+const ARGOCD: &str =
+    "charts/message-contact-operator/gitops/argocd/resource_customizations/message-contacts.dev";
+
+fn argocd_script(name: &str) -> String {
+    fs::read_to_string(root().join(ARGOCD).join(name)).unwrap()
+}
+
+fn argocd_kinds() -> Vec<String> {
+    names_in(root().join(ARGOCD), "health.lua")
+}
+
+/// The folders in a folder that have such a file, in order.
+fn names_in(folder: PathBuf, file: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let with_file = entries.filter(|entry| entry.join(file).is_file());
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<_> = with_file.map(name).collect();
+    names.sort();
+    names
+}
+
+fn argocd_patch() -> String {
+    let mut patch = "\
+# Made from the scripts below resource_customizations/ by tests/it/generated.rs.
+#
+#   kubectl -n argocd patch configmap argocd-cm --type merge --patch-file argocd-cm-patch.yaml
+data:
+"
+    .to_owned();
+    for kind in argocd_kinds() {
+        let key = |what: &str| {
+            format!("  resource.customizations.{what}.message-contacts.dev_{kind}: |\n")
+        };
+        patch += &key("health");
+        indent(&mut patch, 4, &argocd_script(&format!("{kind}/health.lua")));
+        patch += &key("actions");
+        patch += "    discovery.lua: |\n";
+        indent(&mut patch, 6, &argocd_script(&format!("{kind}/actions/discovery.lua")));
+        patch += "    definitions:\n";
+        for name in names_in(root().join(ARGOCD).join(&kind).join("actions"), "action.lua") {
+            patch += &format!("    - name: {name}\n      action.lua: |\n");
+            indent(&mut patch, 8, &argocd_script(&format!("{kind}/actions/{name}/action.lua")));
+        }
+    }
+    patch
+}
+
+fn indent(into: &mut String, by: usize, text: &str) {
+    for line in text.lines() {
+        let by = if line.is_empty() { 0 } else { by };
+        writeln!(into, "{:by$}{line}", "").unwrap();
+    }
+}
+
 /// Compares a file of the repository with what it should hold, or writes it.
 #[track_caller]
-fn check(name: &str, wanted: &str) {
+pub(crate) fn check(name: &str, wanted: &str) {
     let path = root().join(name);
     if std::env::var_os("MCO_REWRITE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -57,12 +57,28 @@ impl Operator {
         Self::start_in(OPERATOR_NAMESPACE, kubeconfig, &endpoints, arguments)
     }
 
-    /// Starts `run` in that namespace, with these endpoints allowed.
+    /// Starts `run` in that namespace, with these endpoints allowed. It acts at once: stories of who
+    /// leads say so in the arguments, and no other one is to wait for the lease of a process that it
+    /// has killed.
     pub fn start_in(
         namespace: &str,
         kubeconfig: &Path,
         endpoints: &[String],
         arguments: &[&str],
+    ) -> Self {
+        let alone = ["--leader-election=false"];
+        let arguments: Vec<_> = alone.iter().chain(arguments).copied().collect();
+        let keys = (ACCESS_KEY_ID, ACCESS_KEY_SECRET);
+        Self::start_with_keys(namespace, kubeconfig, endpoints, &arguments, keys)
+    }
+
+    /// Starts `run` in that namespace, with keys of its own in its environment.
+    pub fn start_with_keys(
+        namespace: &str,
+        kubeconfig: &Path,
+        endpoints: &[String],
+        arguments: &[&str],
+        (key_id, key_secret): (&str, &str),
     ) -> Self {
         let (pid, log) = (scratch("pid"), scratch("log"));
         let mut command = cluster::watched(Path::new(PROGRAM), &pid);
@@ -83,8 +99,8 @@ impl Operator {
         command.stdout(output.try_clone().unwrap()).stderr(output);
         command.env_clear().envs(std::env::vars_os().filter(|(key, _)| key == "PATH"));
         command.env("KUBECONFIG", kubeconfig).env("RUST_BACKTRACE", "0");
-        command.env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID);
-        command.env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET);
+        command.env("ALIBABA_CLOUD_ACCESS_KEY_ID", key_id);
+        command.env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", key_secret);
         let mut shell = command.spawn().unwrap();
         let leash = shell.stdin.take();
         Self { shell, leash, pid, log }
@@ -131,6 +147,11 @@ impl Operator {
         .unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        fs::read_to_string(&self.pid).unwrap().trim().parse().unwrap()
+    }
+
     /// SIGKILL: from now on it does nothing more.
     pub fn kill(mut self) {
         self.end();
@@ -138,9 +159,14 @@ impl Operator {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = fs::read_to_string(&self.pid).unwrap();
-        let done = Command::new("sh").args(["-c", "kill -TERM \"$0\"", pid.trim()]).status();
-        assert!(done.unwrap().success());
+        self.signal("TERM");
+    }
+
+    /// Sends it the signal of that name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let kill = ["-c", "kill -\"$0\" \"$1\"", name, &pid];
+        assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 
     /// Waits until it has ended by itself, for so long at most.

@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     time::Instant,
@@ -35,6 +36,8 @@ struct Tool {
 enum Made {
     /// Built with Go from this package of the module, which the `go.mod` pins with a `tool` line.
     Go(&'static str),
+    /// Built with Go from these sources of our own, which stand in the folder.
+    Own(&'static [&'static str]),
     /// As [`Self::Go`], with these build tags, which leave out what no test needs.
     GoTagged(&'static str, &'static str),
     /// Installed with pip into an environment of its own.
@@ -67,6 +70,23 @@ const TOOLS: &[Tool] = &[
         made: Made::Python,
     },
     Tool {
+        name: "kustomize",
+        pins: include_str!("../../tools/kustomize/go.mod"),
+        module: "sigs.k8s.io/kustomize/kustomize/v5",
+        made: Made::Go("sigs.k8s.io/kustomize/kustomize/v5"),
+    },
+    Tool {
+        name: "health",
+        pins: include_str!("../../tools/health/go.mod"),
+        module: "github.com/fluxcd/cli-utils",
+        made: Made::Own(&[
+            include_str!("../../tools/health/argocd.go"),
+            include_str!("../../tools/health/flux.go"),
+            include_str!("../../tools/health/main.go"),
+            include_str!("../../tools/health/go.sum"),
+        ]),
+    },
+    Tool {
         name: "promtool",
         pins: include_str!("../../tools/promtool/go.mod"),
         module: "github.com/prometheus/prometheus",
@@ -77,7 +97,10 @@ const TOOLS: &[Tool] = &[
         name: "openmetrics",
         pins: include_str!("../../tools/openmetrics/go.mod"),
         module: "github.com/prometheus/prometheus",
-        made: Made::Go("tools.test/openmetrics"),
+        made: Made::Own(&[
+            include_str!("../../tools/openmetrics/main.go"),
+            include_str!("../../tools/openmetrics/go.sum"),
+        ]),
     },
 ];
 
@@ -95,8 +118,8 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 
 impl Tool {
     fn find(&self, home: &Path) -> Result<PathBuf> {
-        let place = home.join(format!("{}-{}", self.name, self.version())).join(match self.made {
-            Made::Go(_) | Made::GoTagged(..) => self.name.to_owned(),
+        let place = home.join(self.release()).join(match self.made {
+            Made::Go(_) | Made::GoTagged(..) | Made::Own(_) => self.name.to_owned(),
             Made::Python => format!("bin/{}", self.name),
         });
         if self.is_made(&place) {
@@ -113,6 +136,7 @@ impl Tool {
             match self.made {
                 Made::Go(package) => self.build(package, "", home, &place)?,
                 Made::GoTagged(package, tags) => self.build(package, tags, home, &place)?,
+                Made::Own(_) => self.build(".", "", home, &place)?,
                 Made::Python => self.install(&place)?,
             }
             tell(&format!("made {} {version} in {} s", self.name, begun.elapsed().as_secs()));
@@ -131,12 +155,23 @@ impl Tool {
 
     /// Its version, as its pins say it: the only place where it is written.
     fn version(&self) -> &'static str {
-        let mut words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
-        words.find(|word| *word == self.module);
-        let mut versions = words.filter(|word| {
+        let words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let is_version = |word: &str| {
             word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
-        });
-        versions.next().unwrap_or("unknown")
+        };
+        let mut pairs = words.windows(2);
+        let pinned = pairs.find(|pair| pair[0] == self.module && is_version(pair[1]));
+        pinned.map_or("unknown", |pair| pair[1])
+    }
+
+    /// The name of the directory for it. Sources of our own change without a version.
+    fn release(&self) -> String {
+        let release = format!("{}-{}", self.name, self.version());
+        let Made::Own(sources) = self.made else { return release };
+        let mut hasher = DefaultHasher::new();
+        (self.pins, sources).hash(&mut hasher);
+        format!("{release}-{:016x}", hasher.finish())
     }
 
     /// The folder with what pins it.
