@@ -33,6 +33,7 @@ mod directory_deleted;
 mod drift;
 mod drift_contested;
 mod endpoints;
+mod first_ten_minutes;
 mod gitops_actions;
 mod gitops_apply;
 mod gitops_health;
@@ -76,5 +77,7 @@ mod verification;
 
 mod architecture;
 mod assumptions;
+mod documented_commands;
 mod generated;
 mod golden;
+mod reference;
