@@ -24,6 +24,13 @@ struct Documented {
     shown: Vec<(String, String)>,
 }
 
+/// What stands between fences.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    Commands { is_marked: bool },
+    Other,
+}
+
 /// The pages whose commands are held to this.
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md")];
@@ -41,17 +48,19 @@ fn commands(place: &str, text: &str) -> (Vec<Documented>, usize) {
     let shown = shown_files(text);
     let (mut found, mut marked) = (Vec::new(), 0);
     let mut above = "";
-    let mut block: Option<bool> = None;
+    let mut block: Option<Block> = None;
     let mut unfinished = String::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         match (block, line.strip_prefix("```")) {
             (None, Some(language)) if ["sh", "console", "bash", "shell"].contains(&language) => {
-                block = Some(above.starts_with("<!-- needs "));
+                let is_marked = above.starts_with("<!-- needs ");
+                block = Some(Block::Commands { is_marked });
             }
-            (None, Some(_)) => block = Some(true),
+            (None, Some(_)) => block = Some(Block::Other),
             (Some(_), Some(_)) => block = None,
-            (Some(is_marked), None) => {
+            (Some(Block::Other), None) | (None, None) => {}
+            (Some(Block::Commands { is_marked }), None) => {
                 let line = without_comment(line);
                 if let Some(begun) = line.strip_suffix('\\') {
                     unfinished += begun;
@@ -69,7 +78,6 @@ fn commands(place: &str, text: &str) -> (Vec<Documented>, usize) {
                 let place = format!("{place}:{}", number + 1);
                 found.push(Documented { place, stages, shown: shown.clone() });
             }
-            (None, None) => {}
         }
         if !line.is_empty() {
             above = line;
