@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 
 use message_contact_operator::cli::validate;
 use message_contact_operator::controller::{
-    SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
+    ContactState, SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
 };
+use message_contact_operator::directory::Priority;
+use message_contact_operator::domain::call::FailureClass;
+use message_contact_operator::domain::contact::{Field, MessageType};
 use message_contact_operator::domain::ledger::Ledger;
+use message_contact_operator::domain::policy::Enforcement;
 use message_contact_operator::domain::verdict::Reason;
 use message_contact_operator::domain::verification::VerificationPolicy;
+use message_contact_operator::telemetry::METRICS;
 
 use crate::architecture::{root, sources};
 use crate::golden;
@@ -56,6 +61,74 @@ fn the_guide_to_values_from_secrets_has_the_times_of_the_code() {
 #[test]
 fn the_table_of_reasons_is_what_the_code_says() {
     check("docs/conditions.md", &conditions());
+}
+
+#[test]
+fn the_page_of_metrics_is_what_the_code_says() {
+    check("docs/metrics.md", &metrics());
+}
+
+const OF_METRICS: &str = "\
+# Metrics
+
+<!-- Made from src/telemetry/catalogue.rs by tests/it/generated.rs; MCO_REWRITE=1 writes it anew. -->
+
+`run` serves them at `--metrics-addr` as `/metrics`: in OpenMetrics for clients that ask for it, as
+Prometheus does, else in the text format of Prometheus. [What to be woken for](alerts.md).
+
+No label holds a name, an address or an id of a contact. What is gone is not shown any more: the
+series of a ResourceDirectory or a ContactPolicy end with the object. Counters begin anew when the
+process does. Every replica shows the gauges that come from the cluster, so that a query takes the
+`max` or `min` of them; calls are counted where they are sent.
+";
+
+fn metrics() -> String {
+    let mut page = OF_METRICS.to_owned();
+    page.push_str(
+        "\n| metric | type | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let unit = metric.unit.as_ref().map_or("", |unit| unit.as_str());
+        let (name, kind, labels) = (metric.name, metric.kind.as_str(), labels.join(", "));
+        writeln!(page, "| `{name}` | {kind} | {unit} | {labels} | {} |", metric.meaning).unwrap();
+    }
+    page.push_str("\n## Labels\n\n| label | values |\n| --- | --- |\n");
+    let words = |words: Vec<&str>| {
+        words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    };
+    let classes = FailureClass::ALL.map(|class| format!("`{}`: {}", class.word(), class.as_str()));
+    let states =
+        ContactState::ALL.map(|state| format!("`{}`: {}", state.as_str(), state.meaning()));
+    for (label, values) in [
+        ("directory", "the name of a ResourceDirectory".to_owned()),
+        ("policy", "the name of a ContactPolicy".to_owned()),
+        ("rule", "the name of a rule of its `coverage`".to_owned()),
+        ("action", "the operation as the API spells it, such as `UpdateMessageContact`".to_owned()),
+        ("outcome", format!("`ok`, or why not: {}", classes.join("; "))),
+        ("state", states.join("; ")),
+        ("reason", "of the condition `Ready`: [conditions.md](conditions.md)".to_owned()),
+        ("priority", words(Priority::ALL.map(Priority::as_str).to_vec())),
+        ("channel", words(vec!["email", "phone"])),
+        ("field", words(Field::ALL.map(Field::as_str).to_vec())),
+        ("enforcement", words(Enforcement::ALL.map(Enforcement::as_str).to_vec())),
+        ("message_type", words(MessageType::ALL.iter().map(|it| it.as_str()).collect())),
+    ] {
+        writeln!(page, "| `{label}` | {values} |").unwrap();
+    }
+    page.push_str("\n## Queries\n");
+    for metric in METRICS {
+        writeln!(page, "\n`{}`:\n\n```promql\n{}\n```", metric.name, metric.example).unwrap();
+    }
+    page
+}
+
+#[test]
+fn every_label_is_explained() {
+    let page = metrics();
+    for label in METRICS.iter().flat_map(|metric| metric.labels) {
+        assert!(page.contains(&format!("\n| `{label}` | ")), "{label}");
+    }
 }
 
 /// People paste it; Argo CD's own tree has the scripts one by one.

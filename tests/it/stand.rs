@@ -20,6 +20,7 @@ use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, ContactPolicy, MessageContact, ResourceDirectory};
 use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
+use message_contact_operator::lease::Leadership;
 use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
 
@@ -133,8 +134,9 @@ pub async fn run_operator_in(client: Client, environment: Environment, clock: Cl
 }
 
 async fn controllers(client: Client, environment: Environment, hash_key: HashKey, clock: Clock) {
-    let never = std::future::pending();
-    controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
+    let (readiness, leadership) = (Readiness::default(), Leadership::unshared());
+    let (elected, never) = (std::future::ready(hash_key), std::future::pending());
+    controller::run(client, environment, clock, readiness, leadership, elected, never).await;
 }
 
 pub fn environment(name: &str) -> Option<String> {

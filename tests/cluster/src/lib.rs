@@ -25,10 +25,13 @@
 
 mod control_plane;
 
+mod node;
+
 mod audit;
 mod wait;
 
 mod binaries;
+mod modules;
 mod process;
 mod run_dir;
 mod tools;
@@ -37,6 +40,8 @@ use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
+pub use modules::files_of_module;
+pub use node::Node;
 pub use process::watched;
 pub use tools::tool;
 pub use wait::wait_for;
