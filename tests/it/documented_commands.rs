@@ -45,7 +45,7 @@ fn pages() -> Vec<PathBuf> {
 
 /// The commands of a page that no marker takes out, and how many one does.
 fn commands(place: &str, text: &str) -> (Vec<Documented>, usize) {
-    let shown = shown_files(text);
+    let mut shown = shown_files(text);
     let (mut found, mut marked) = (Vec::new(), 0);
     let mut above = "";
     let mut block: Option<Block> = None;
@@ -73,6 +73,10 @@ fn commands(place: &str, text: &str) -> (Vec<Documented>, usize) {
                 if is_marked {
                     marked += 1;
                     continue;
+                }
+                if let Some((_, file)) = whole.split_once(" > ") {
+                    // What a command has written is there for the next one.
+                    shown.push((file.trim().to_owned(), String::new()));
                 }
                 let stages = whole.split(" | ").map(words).collect();
                 let place = format!("{place}:{}", number + 1);
@@ -143,7 +147,7 @@ impl Documented {
     /// Our own program: run if it needs neither cluster nor cloud, else asked whether it takes these
     /// arguments.
     fn ours(&self, arguments: &[&str], input: Option<Vec<u8>>) -> Checked<Option<Vec<u8>>> {
-        let offline = ["crds", "validate", "completions", "man"];
+        let offline = ["crds", "validate", "completions"];
         let is_offline = arguments.first().is_some_and(|verb| offline.contains(verb));
         let mut command = Command::new(env!("CARGO_BIN_EXE_message-contact-operator"));
         command.current_dir(root()).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -192,6 +196,7 @@ impl Documented {
                 "-o",
                 "-p",
                 "-l",
+                "--namespace",
                 "--type",
                 "--context",
                 "--patch-file",
@@ -250,9 +255,9 @@ impl Documented {
                 });
                 if is_known { Ok(()) } else { Err(format!("{field} is not selectable")) }
             }
-            "-n" | "-o" | "-p" | "--context" | "--type" | "--server-side" | "--force-conflicts"
-            | "--dry-run" | "--all-namespaces" | "--all" | "--overwrite" | "--timeout"
-            | "--from-literal" => Ok(()),
+            "-n" | "--namespace" | "-o" | "-p" | "--context" | "--type" | "--server-side"
+            | "--force-conflicts" | "--dry-run" | "--all-namespaces" | "--all" | "--overwrite"
+            | "--timeout" | "--from-literal" => Ok(()),
             _ => Err(format!("the flag {flag} is not known here")),
         }
     }
@@ -265,7 +270,7 @@ fn definitions() -> Vec<Value> {
 /// The definition of a kind by any of its names; `None` for kinds of Kubernetes.
 fn known_kind(name: &str) -> Checked<Option<Value>> {
     let name = name.split('/').next().unwrap_or_default();
-    let of_kubernetes = ["namespace", "secret", "serviceaccount", "configmap"];
+    let of_kubernetes = ["namespace", "secret", "serviceaccount", "configmap", "lease"];
     if of_kubernetes.contains(&name) || name == "message-contacts" {
         return Ok(None);
     }
