@@ -355,17 +355,19 @@ pub(super) fn random_bytes() -> [u8; HashKey::BYTES] {
     digest.finalize().into()
 }
 
-/// `/livez`: the process runs. `/readyz`: everything was listed once.
+/// `/livez`: the process runs. `/readyz`: everything was listed once; else what was not, and why.
 async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
     let listener = listen("--health-addr", "MCO_HEALTH_ADDR", address).await?;
     tracing::info!(address = %listener.local_addr()?, "health is served");
     let ready = move || {
-        let ready = readiness.is_ready();
+        let (ready, missing) = (readiness.is_ready(), readiness.missing());
         async move {
             if ready {
-                (StatusCode::OK, "ok\n")
+                (StatusCode::OK, "ok\n".to_owned())
             } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "not everything was listed yet\n")
+                let mut lines = vec!["not everything was listed yet".to_owned()];
+                lines.extend(missing);
+                (StatusCode::SERVICE_UNAVAILABLE, lines.join("\n") + "\n")
             }
         }
     };

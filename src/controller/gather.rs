@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
 use super::measured::Awaited;
+use super::open_reports::OpenReports;
 use super::policies::Policies;
 use super::report::{Interrupted, within};
 use super::scope::Scope;
@@ -73,6 +74,7 @@ pub struct World {
     pub(super) policies: Policies,
     pub(super) policy_objects: Store<ContactPolicy>,
     pub(super) standings: Standings,
+    pub(super) open_reports: OpenReports,
     pub(super) policy_waker: Waker<ContactPolicy>,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
@@ -574,10 +576,12 @@ impl World {
         if spec.is_some_and(|spec| !self.admits(spec, &namespace)) {
             return blocked(not_admitted(directory, &self.environment.namespace));
         }
+        // Where nothing is written anyhow, people want to see what differs.
+        let writes = spec.is_none_or(|spec| spec.management != Management::ReportOnly);
         match wanted {
             Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
                 Some(ids) => blocked(member_not_allowed(directory, &ids)),
-                None => match policy::denial(opinions) {
+                None => match policy::denial(opinions).filter(|_| writes) {
                     Some(finding) => blocked(finding),
                     None => Some(Desired::Present(wanted)),
                 },

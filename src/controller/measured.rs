@@ -269,7 +269,7 @@ fn policy_gauges(standing: &Standing) -> PolicyGauges {
     let Standing { policy, found, tally } = standing;
     let violates = found
         .values()
-        .filter(|found| found.violations.as_ref().is_some_and(|violations| !violations.is_empty()));
+        .filter(|found| found.judged.as_ref().is_some_and(|judged| !judged.violated.is_empty()));
     let mut coverage: BTreeMap<(String, &'static str), f64> = BTreeMap::new();
     for row in tally.rows(&policy.coverage) {
         let share = share_of(&row);

@@ -194,7 +194,7 @@ fn was_refused<T>(written: &Result<T, Interrupted>) -> bool {
 
 /// One request that changes something. Only so many are made at once, and none that could end after
 /// the lease.
-async fn write<T>(
+pub(super) async fn write<T>(
     world: &World,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Interrupted> {

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 
 use super::claims::Contact;
 use super::gather::{CLUSTER_WRITES_MAX, Environment, Term, World, uid_of};
+use super::open_reports::OpenReports;
 use super::policies::Policies;
+use super::readiness::{Lack, Readiness};
 use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
 use super::standings::Standings;
@@ -35,18 +37,6 @@ use crate::domain::contact::Uid;
 use crate::domain::snapshot::Sight;
 use crate::lease::Leadership;
 use crate::plan::hash::HashKey;
-
-/// Whether everything was listed once. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Whether directories, contacts, policies and namespaces were listed once.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// The counts in a directory's status may be late by this much: they are not worth a write for
 /// each contact of a backlog.
@@ -97,6 +87,7 @@ pub async fn run(
         policies: Policies::default(),
         policy_objects,
         standings: Standings::default(),
+        open_reports: OpenReports::default(),
         policy_waker,
         contact_waker,
         directory_waker,
@@ -108,8 +99,9 @@ pub async fn run(
     let mut background = JoinSet::new();
     let (indexed, contacts_indexed) = oneshot::channel();
     let writers = (contact_writer, directory_writer, namespace_writer);
-    watch(&mut background, &world, writers, indexed, changes);
-    let policies_indexed = watch_policies(&mut background, &world, policy_writer);
+    let shared = (&world, &readiness);
+    watch(&mut background, shared, writers, indexed, changes);
+    let policies_indexed = watch_policies(&mut background, shared, policy_writer);
 
     // Nothing is decided before everything that could forbid it was seen once.
     let listed = async {
@@ -121,7 +113,7 @@ pub async fn run(
     };
     let listed = async {
         listed.await;
-        readiness.0.store(true, Ordering::Release);
+        readiness.begin();
         tracing::info!(
             contacts = contacts.len(),
             directories = directories.len(),
@@ -139,9 +131,8 @@ pub async fn run(
     if let Some(hash_key) = hash_key {
         tracing::info!("the controllers begin");
         let _ = world.term.set(Term::new(hash_key, world.clock.now()));
-        for name in world.policies.all().keys() {
-            world.weigh_all(name);
-        }
+        let names: Vec<_> = world.policies.all().keys().cloned().collect();
+        world.weigh_all(&names);
         wake_everybody(&world);
         walk(&world, queues, shutdown).await;
     }
@@ -177,7 +168,7 @@ type Writers =
 /// Starts what fills the stores, the index and the queues.
 fn watch(
     background: &mut JoinSet<()>,
-    world: &Arc<World>,
+    (world, readiness): (&Arc<World>, &Readiness),
     (contacts, directories, namespaces): Writers,
     indexed: oneshot::Sender<()>,
     changes: Changes,
@@ -193,13 +184,13 @@ fn watch(
         |namespace| watched(Api::namespaced(client.clone(), namespace)),
     );
     let contact_events = contact_events.reflect(contacts);
-    let contact_events = logged(contact_events, "MessageContact");
+    let contact_events = logged(contact_events, "MessageContact", readiness.clone());
     background.spawn(watch_contacts(Arc::clone(world), contact_events, indexed));
     let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
         .backoff(Patience::default())
         .modify(|object| object.metadata.managed_fields = None)
         .reflect(directories);
-    let directory_events = logged(directory_events, "ResourceDirectory");
+    let directory_events = logged(directory_events, "ResourceDirectory", readiness.clone());
     background.spawn(watch_directories(Arc::clone(world), directory_events));
     // Namespaces belong to none: those that are seen are watched each by its name.
     let watched = |config| {
@@ -212,7 +203,7 @@ fn watch(
         |namespace| watched(config().fields(&format!("metadata.name={namespace}"))),
     );
     let namespace_events = namespace_events.reflect(namespaces);
-    let namespace_events = logged(namespace_events, "Namespace");
+    let namespace_events = logged(namespace_events, "Namespace", readiness.clone());
     background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
     background.spawn(watch_changes(Arc::clone(world), changes));
     background.spawn(secrets::keep(Arc::clone(world)));
@@ -227,7 +218,7 @@ fn watch(
 /// Starts what keeps the policies. What is returned is told once all that were listed are known.
 fn watch_policies(
     background: &mut JoinSet<()>,
-    world: &Arc<World>,
+    (world, readiness): (&Arc<World>, &Readiness),
     policies: Writer<ContactPolicy>,
 ) -> oneshot::Receiver<()> {
     let (indexed, policies_indexed) = oneshot::channel();
@@ -236,7 +227,7 @@ fn watch_policies(
         .backoff(Patience::default())
         .modify(|object| object.metadata.managed_fields = None)
         .reflect(policies);
-    let events = logged(events, "ContactPolicy");
+    let events = logged(events, "ContactPolicy", readiness.clone());
     background.spawn(policies::watch(Arc::clone(world), events, indexed));
     policies_indexed
 }
@@ -468,14 +459,23 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
     }
 }
 
-/// A watch that broke is begun again by kube; it is only told.
+/// What a watch shows. One that broke is begun again by kube; it is only told, once for each reason.
 fn logged<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: &'static str,
+    readiness: Readiness,
 ) -> impl Stream<Item = Event<K>> {
+    readiness.awaits(kind);
     events.filter_map(move |event| {
-        if event.is_err() {
-            tracing::warn!(kind, "a watch ended; it is begun again");
+        match &event {
+            Ok(Event::InitDone) => readiness.listed(kind),
+            Ok(_) => {}
+            Err(error) => {
+                let lack = Lack::of(error);
+                if readiness.failed(kind, lack) {
+                    tracing::warn!(kind, why = lack.in_words(), "a watch ended; it is begun again");
+                }
+            }
         }
         futures::future::ready(event.ok())
     })
@@ -547,6 +547,7 @@ mod tests {
             policies: Policies::default(),
             policy_objects: store().0,
             standings: Standings::default(),
+            open_reports: OpenReports::default(),
             policy_waker: Waker::new().0,
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
@@ -635,7 +636,7 @@ mod tests {
             .collect();
         for policy in &policies {
             world.policies.set(&policy.name, Some(Arc::clone(policy)));
-            world.weigh_all(&policy.name);
+            world.weigh_all(std::slice::from_ref(&policy.name));
         }
         let all = world.standings.judged();
         assert_eq!(all, 20 * 1000);
@@ -648,6 +649,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_changes_while_all_are_looked_at_is_not_lost() {
+        let (world, mut writer) = world();
+        let phones = |enforcement: &str| {
+            let spec =
+                json!({ "enforcement": enforcement, "contact": { "phoneNumber": "Required" } });
+            let spec = serde_json::from_value(spec).expect("it is a spec");
+            Arc::new(crate::api::parse::policy("phones", &spec).expect("it can be followed"))
+        };
+        let names = ["phones".to_owned()];
+        let violating = |world: &World| {
+            let count = |standing: &super::super::standings::Standing| {
+                let judged = standing.found.values().filter_map(|found| found.judged.as_ref());
+                let violating = judged.filter(|judged| !judged.violated.is_empty()).count();
+                (standing.policy.enforcement.as_str(), violating)
+            };
+            world.standings.with("phones", count)
+        };
+        let mut apply = |phone: Option<&str>| {
+            let mut object = contact(1, None);
+            object.spec.phone_number = phone.map(Into::into);
+            let key = ObjectRef::from_obj(&object);
+            writer.apply_watcher_event(&Event::Apply(object));
+            world.weigh(&key);
+        };
+        world.policies.set("phones", Some(phones("Warn")));
+        apply(None);
+        let look = world.look_at_all(&names);
+        apply(Some("86-13800138000"));
+        world.take_over(look);
+        assert_eq!(violating(&world), Some(("Warn", 0)));
+
+        // A look at what the policy was before tells nothing of what it is.
+        let late = world.look_at_all(&names);
+        world.policies.set("phones", Some(phones("Deny")));
+        world.weigh_all(&names);
+        apply(None);
+        world.take_over(late);
+        assert_eq!(violating(&world), Some(("Deny", 1)));
+        world.policies.set("phones", None);
+        world.weigh_all(&names);
+        assert_eq!(violating(&world), None);
+    }
+
+    #[tokio::test]
     async fn who_is_in_the_cloud_gives_coverage_and_who_is_being_deleted_does_not() {
         let (world, mut writer) = world();
         let spec = json!({ "coverage": [{ "name": "all", "minContacts": 1, "minVerified": 1,
@@ -655,10 +700,10 @@ mod tests {
         let spec = serde_json::from_value(spec).expect("it is a spec");
         let policy = crate::api::parse::policy("all", &spec).expect("it can be followed");
         world.policies.set("all", Some(Arc::new(policy)));
-        world.weigh_all("all");
+        world.weigh_all(&["all".to_owned()]);
         let mut gives = |verified: Option<&str>, leaves: bool| {
             let mut object = contact(1, None);
-            let status = json!({ "contactId": "c-1",
+            let status = json!({ "contactId": "c-1", "directoryId": "rd-3G",
                 "observed": { "name": "Baiqi", "title": "CEO", "messageTypes": ["FaultMessage"] },
                 "verification": { "email": { "state": "Sent", "sends": 1, "target": "new",
                     "verifiedTarget": verified } } });

@@ -9,6 +9,7 @@ use message_contact_operator::telemetry::{Kind, METRICS};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::alerts::{run, said};
 use crate::process::{Operator, alone};
 use crate::stand::{PATIENCE, Stand};
 use crate::walk::defaults;
@@ -211,6 +212,45 @@ async fn every_metric_has_a_value_and_tells_what_has_happened() {
         let found = lines.iter().any(|line| sample(name, &labels, value)(line));
         assert!(found, "no {name}{labels:?} {value}: {plain}");
     }
+}
+
+/// The official linter has nothing to say, and a strict reader takes the other form.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_forms_are_as_their_readers_want_them() {
+    let Told { plain, open, .. } = told().await;
+    tokio::task::spawn_blocking(|| {
+        let silent = |tool: &str, arguments: &[&str], page: &str| {
+            let output = run(tool, arguments, page);
+            (output.status.success(), said(&output))
+        };
+        let nothing = || (true, String::new());
+        assert_eq!(silent("promtool", &["check", "metrics"], plain), nothing());
+        assert_eq!(silent("openmetrics", &[], open), nothing());
+
+        // Both can find something.
+        let without_help = plain.replace("# HELP message_contact_leader", "# It was");
+        let (clean, said) = silent("promtool", &["check", "metrics"], &without_help);
+        assert!(!clean && said.contains("message_contact_leader"), "{said}");
+        let twice = open.replace(
+            "message_contact_leader 1",
+            "message_contact_leader 1.0\nmessage_contact_leader 1",
+        );
+        for (broken, expected) in [
+            (open.replace("# EOF\n", ""), "EOF"),
+            (open.replace("_requests_total{", "_requests{"), "no sample of a counter"),
+            (open.replace("# TYPE message_contact_leader gauge\n", ""), "TYPE is missing"),
+            (twice, "twice"),
+            (
+                open.replace("_to_verified_seconds_count 2", "_to_verified_seconds_count 3"),
+                "do not agree",
+            ),
+        ] {
+            let (clean, said) = silent("openmetrics", &[], &broken);
+            assert!(!clean && said.contains(expected), "{expected}: {said}");
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,6 +147,11 @@ impl Operator {
         .unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        fs::read_to_string(&self.pid).unwrap().trim().parse().unwrap()
+    }
+
     /// SIGKILL: from now on it does nothing more.
     pub fn kill(mut self) {
         self.end();
@@ -159,8 +164,8 @@ impl Operator {
 
     /// Sends it the signal of that name, such as `STOP`.
     pub fn signal(&self, name: &str) {
-        let pid = fs::read_to_string(&self.pid).unwrap();
-        let kill = ["-c", "kill -\"$0\" \"$1\"", name, pid.trim()];
+        let pid = self.pid().to_string();
+        let kill = ["-c", "kill -\"$0\" \"$1\"", name, &pid];
         assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 

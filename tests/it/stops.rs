@@ -93,7 +93,9 @@ async fn it_is_ready_once_everything_was_listed_and_alive_before() {
     let mut operator = Operator::start(&proxy.kubeconfig(), &[&stand]);
     proxy.reached().await;
     assert_eq!(operator.health("/livez").await, Some((200, "ok\n".to_owned())));
-    assert_eq!(operator.health("/readyz").await.map(|(status, _)| status), Some(503));
+    let (status, said) = operator.health("/readyz").await.unwrap();
+    assert_eq!(status, 503);
+    assert!(said.contains("\nMessageContact: being listed\n"), "{said}");
     assert_eq!(operator.health("/metrics-of-another").await.map(|(status, _)| status), Some(404));
     assert_eq!(stand.simulator.counts().calls, 0, "no call before everything was listed");
     proxy.open();

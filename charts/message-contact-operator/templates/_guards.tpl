@@ -4,8 +4,8 @@
 {{- if and (gt (int $v.replicas) 1) (not $v.leaderElection.enabled) }}
 {{- fail "replicas: without leader election exactly one may run; write `replicas: 1`, or leave `leaderElection.enabled: true`" }}
 {{- end }}
-{{- if ge (int $v.leaderElection.renewDeadlineSeconds) (int $v.leaderElection.leaseDurationSeconds) }}
-{{- fail "leaderElection.renewDeadlineSeconds: it must be less than leaseDurationSeconds, or two could work at once; write for example 10 and 15" }}
+{{- if gt (mul 5 (int $v.leaderElection.renewDeadlineSeconds)) (mul 4 (int $v.leaderElection.leaseDurationSeconds)) }}
+{{- fail "leaderElection.renewDeadlineSeconds: it may be four fifths of leaseDurationSeconds at most, or two could work at once; write for example 10 and 15" }}
 {{- end }}
 {{- if and (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
 {{- fail "serviceAccount.name: name the one that is there, or leave `serviceAccount.create: true`; the namespace's `default` account should have no rights" }}
@@ -57,7 +57,7 @@
 {{- fail (printf "contactSecrets.namespaces: `%s` is not watched, so nothing there would be read; add it to `watchNamespaces`, or take it out" .namespace) }}
 {{- end }}
 {{- end }}
-{{- $ours := list "MCO_NAMESPACE" "MCO_LEADER_ELECTION" "MCO_LEASE_DURATION" "MCO_RENEW_DEADLINE" "MCO_HEALTH_ADDR" "MCO_METRICS_ADDR" "MCO_LOG_FORMAT" "MCO_LOG" "MCO_WATCH_NAMESPACE" "MCO_ALLOW_ENDPOINT" "POD_NAME" }}
+{{- $ours := list "MCO_NAMESPACE" "MCO_LEADER_ELECTION" "MCO_LEASE_DURATION" "MCO_RENEW_DEADLINE" "MCO_HEALTH_ADDR" "MCO_METRICS_ADDR" "MCO_LOG_FORMAT" "MCO_LOG" "MCO_WATCH_NAMESPACE" "MCO_ALLOW_ENDPOINT" }}
 {{- range $v.extraEnv }}
 {{- if has .name $ours }}
 {{- fail (printf "extraEnv: the chart sets %s from its values; write that value instead" .name) }}

@@ -93,7 +93,7 @@ seccompProfile:
 {{- define "mco.tokenVolume" -}}
 - name: apiserver-token
   projected:
-    defaultMode: 0440
+    defaultMode: 288 # 0440
     sources:
       - serviceAccountToken:
           path: token
@@ -161,7 +161,7 @@ hostUsers: {{ .Values.podSecurity.hostUsers }}
 {{- if include "mco.rrsa" . }}
 - name: rrsa-token
   projected:
-    defaultMode: 0440
+    defaultMode: 288 # 0440
     sources:
       - serviceAccountToken:
           path: token

@@ -31,6 +31,7 @@ mod audit;
 mod wait;
 
 mod binaries;
+mod modules;
 mod process;
 mod run_dir;
 mod tools;
@@ -39,6 +40,7 @@ use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
+pub use modules::files_of_module;
 pub use node::Node;
 pub use process::watched;
 pub use tools::tool;

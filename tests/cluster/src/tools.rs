@@ -38,6 +38,8 @@ enum Made {
     Go(&'static str),
     /// Built with Go from these sources of our own, which stand in the folder.
     Own(&'static [&'static str]),
+    /// As [`Self::Go`], with these build tags, which leave out what no test needs.
+    GoTagged(&'static str, &'static str),
     /// Installed with pip into an environment of its own.
     Python,
 }
@@ -68,6 +70,12 @@ const TOOLS: &[Tool] = &[
         made: Made::Python,
     },
     Tool {
+        name: "kustomize",
+        pins: include_str!("../../tools/kustomize/go.mod"),
+        module: "sigs.k8s.io/kustomize/kustomize/v5",
+        made: Made::Go("sigs.k8s.io/kustomize/kustomize/v5"),
+    },
+    Tool {
         name: "health",
         pins: include_str!("../../tools/health/go.mod"),
         module: "github.com/fluxcd/cli-utils",
@@ -76,6 +84,22 @@ const TOOLS: &[Tool] = &[
             include_str!("../../tools/health/flux.go"),
             include_str!("../../tools/health/main.go"),
             include_str!("../../tools/health/go.sum"),
+        ]),
+    },
+    Tool {
+        name: "promtool",
+        pins: include_str!("../../tools/promtool/go.mod"),
+        module: "github.com/prometheus/prometheus",
+        // Two minutes less: the clients of two dozen clouds.
+        made: Made::GoTagged("github.com/prometheus/prometheus/cmd/promtool", "remove_all_sd"),
+    },
+    Tool {
+        name: "openmetrics",
+        pins: include_str!("../../tools/openmetrics/go.mod"),
+        module: "github.com/prometheus/prometheus",
+        made: Made::Own(&[
+            include_str!("../../tools/openmetrics/main.go"),
+            include_str!("../../tools/openmetrics/go.sum"),
         ]),
     },
 ];
@@ -95,23 +119,24 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 impl Tool {
     fn find(&self, home: &Path) -> Result<PathBuf> {
         let place = home.join(self.release()).join(match self.made {
-            Made::Go(_) | Made::Own(_) => self.name.to_owned(),
+            Made::Go(_) | Made::GoTagged(..) | Made::Own(_) => self.name.to_owned(),
             Made::Python => format!("bin/{}", self.name),
         });
-        if place.is_file() {
+        if self.is_made(&place) {
             return Ok(place);
         }
         fs::create_dir_all(home)?;
         let lock = File::create(home.join(format!("{}.lock", self.name)))?;
         lock.lock()?;
         // Who has waited for the lock finds it.
-        if !place.is_file() {
+        if !self.is_made(&place) {
             let begun = Instant::now();
             let version = self.version();
             tell(&format!("making {} {version}, once, below {}", self.name, home.display()));
             match self.made {
-                Made::Go(package) => self.build(package, home, &place)?,
-                Made::Own(_) => self.build(".", home, &place)?,
+                Made::Go(package) => self.build(package, "", home, &place)?,
+                Made::GoTagged(package, tags) => self.build(package, tags, home, &place)?,
+                Made::Own(_) => self.build(".", "", home, &place)?,
                 Made::Python => self.install(&place)?,
             }
             tell(&format!("made {} {version} in {} s", self.name, begun.elapsed().as_secs()));
@@ -119,14 +144,25 @@ impl Tool {
         Ok(place)
     }
 
+    /// Whether it is there, and as new as the program of our own that it may be built from.
+    fn is_made(&self, place: &Path) -> bool {
+        let changed = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+        let sources = fs::read_dir(self.folder()).into_iter().flatten().flatten();
+        let sources = sources.map(|entry| entry.path());
+        let ours = sources.filter(|path| path.extension() == Some(OsStr::new("go")));
+        place.is_file() && ours.map(|path| changed(&path)).max().flatten() <= changed(place)
+    }
+
     /// Its version, as its pins say it: the only place where it is written.
     fn version(&self) -> &'static str {
-        let mut words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
-        words.find(|word| *word == self.module);
-        let mut versions = words.filter(|word| {
+        let words = self.pins.split(|char: char| char.is_whitespace() || char == '=');
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let is_version = |word: &str| {
             word.trim_start_matches('v').starts_with(|char: char| char.is_ascii_digit())
-        });
-        versions.next().unwrap_or("unknown")
+        };
+        let mut pairs = words.windows(2);
+        let pinned = pairs.find(|pair| pair[0] == self.module && is_version(pair[1]));
+        pinned.map_or("unknown", |pair| pair[1])
     }
 
     /// The name of the directory for it. Sources of our own change without a version.
@@ -143,7 +179,7 @@ impl Tool {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools").join(self.name)
     }
 
-    fn build(&self, package: &str, home: &Path, place: &Path) -> Result<()> {
+    fn build(&self, package: &str, tags: &str, home: &Path, place: &Path) -> Result<()> {
         let go = program("go", "install Go (https://go.dev/doc/install)", self.name)?;
         fs::create_dir_all(place.parent().unwrap_or(home))?;
         let unfinished = place.with_extension(format!("{}", process::id()));
@@ -155,7 +191,7 @@ impl Tool {
         let mut command = watched(&go, &home.join(format!("{}.pid", self.name)));
         command
             .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
-            .args(["-ldflags", "-s -w", "-o"])
+            .args(["-tags", tags, "-ldflags", "-s -w", "-o"])
             .arg(&unfinished)
             .arg(package)
             .current_dir(self.folder())

@@ -1,6 +1,6 @@
 // The promtool that the tests run: built by `tests/cluster`, never linked.
 // To move to another release: `go get -tool github.com/prometheus/prometheus/cmd/promtool@VERSION`.
-module tools.test/prometheus
+module tools.test/promtool
 
 go 1.26.7
 
