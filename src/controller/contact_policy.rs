@@ -73,7 +73,7 @@ pub(super) async fn reconcile(
         // After a restart: what was true before is not taken back until the Secrets were read.
         return Ok(Action::await_change());
     }
-    let begins = world.started_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
+    let begins = world.term().began_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
     if was_told && begins && !asked && news.said.ready.status != Status::True {
         // Nor until directories had the time to connect.
         world.wake_policies([name]);

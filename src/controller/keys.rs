@@ -1,15 +1,17 @@
-//! Which keys a directory is called with, and what is said when there are none.
+//! Which keys a directory is called with, and what is said when it cannot be called.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use super::gather::{Environment, World};
+use super::gather::World;
 use super::report::{Interrupted, within};
 use crate::directory::{Credentials, Unusable};
 use crate::domain::access::AccessKeys;
-use crate::domain::call::{CallError, ErrorCode, KeyCause, KeyFailure, KeyStep, Skew};
+use crate::domain::call::{
+    CallError, ErrorCode, FailureClass, KeyCause, KeyFailure, KeyStep, Skew,
+};
 use crate::domain::directory::{CredentialSource, DesiredCredentials};
 use crate::domain::verdict::{Finding, Reason};
 
@@ -91,22 +93,44 @@ async fn in_secret(
     }))
 }
 
+/// Why a directory does not answer, and what somebody can do about it. `token_file` is where the
+/// token of the service account stands; `again` is the sentence part for what may pass by itself.
+#[must_use]
+pub fn not_connected(error: &CallError, token_file: Option<&str>, again: &str) -> Finding {
+    let code = error.code.as_ref().map_or("", ErrorCode::as_str);
+    let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
+    let action = error.action;
+    let what = format!("{action}: {}{code}", error.class.as_str());
+    let reason = match error.class {
+        FailureClass::Credentials | FailureClass::TokenExpired => Reason::Unauthorized,
+        FailureClass::Permission => {
+            let message = format!("{what}; grant resourcemanager:{action} to this identity");
+            return Finding::unmet(Reason::Forbidden, message);
+        }
+        FailureClass::Clock(skew) => return clock_skewed(action.as_str(), skew, again),
+        FailureClass::NoKeys(failure) => return no_keys(failure, error, token_file, again),
+        FailureClass::NoDirectory => Reason::NoDirectory,
+        _ => Reason::Unreachable,
+    };
+    Finding::unmet(reason, format!("{what}; {again}"))
+}
+
 /// What is said when the keys could not be had.
-pub(super) fn no_keys(
+fn no_keys(
     KeyFailure { step, cause }: KeyFailure,
     error: &CallError,
-    environment: &Environment,
+    token_file: Option<&str>,
+    again: &str,
 ) -> Finding {
-    const AGAIN: &str = "it is tried again with growing pauses";
     let code = error.code.as_ref().map_or("", ErrorCode::as_str);
     let refused = match code {
         "" => format!("{} gave no keys", step.as_str()),
         code => format!("{} was refused ({code})", step.as_str()),
     };
     let (reason, message) = match (step, cause) {
-        (_, KeyCause::Clock(skew)) => return clock_skewed(step.as_str(), skew),
+        (_, KeyCause::Clock(skew)) => return clock_skewed(step.as_str(), skew, again),
         (KeyStep::TokenFile, _) => {
-            let file = environment.keys.token_file().unwrap_or_default();
+            let file = token_file.unwrap_or_default();
             let message = format!(
                 "the token file {file} cannot be read, or holds no token; check that the token is \
                  mounted into the operator's pod"
@@ -116,14 +140,14 @@ pub(super) fn no_keys(
         (KeyStep::InstanceMetadata, KeyCause::Unanswered) => {
             let message = format!(
                 "the metadata service of the node gave no usable answer; InstanceRole works on an ECS \
-                 instance only; {AGAIN}"
+                 instance only; {again}"
             );
             (Reason::Unreachable, message)
         }
         (KeyStep::InstanceMetadata, KeyCause::Refused) => {
             let message = format!(
                 "the metadata service of the node gave no keys in exchange for a token (IMDSv2), and \
-                 is not asked in another way; {AGAIN}"
+                 is not asked in another way; {again}"
             );
             (Reason::Unauthorized, message)
         }
@@ -134,7 +158,7 @@ pub(super) fn no_keys(
         }
         (_, KeyCause::Unanswered) => {
             let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
-            let message = format!("{}: STS gave no usable answer{code}; {AGAIN}", step.as_str());
+            let message = format!("{}: STS gave no usable answer{code}; {again}", step.as_str());
             (Reason::Unreachable, message)
         }
         (_, KeyCause::NoRole) => {
@@ -155,14 +179,14 @@ pub(super) fn no_keys(
             (Reason::Forbidden, message)
         }
         (_, KeyCause::Refused) => {
-            (Reason::Unauthorized, format!("{refused}; {}", what_to_do(code)))
+            (Reason::Unauthorized, format!("{refused}; {}", what_to_do(code, again)))
         }
     };
     Finding::unmet(reason, message)
 }
 
 /// What somebody can do about a refusal of STS.
-fn what_to_do(code: &str) -> &'static str {
+fn what_to_do<'a>(code: &str, again: &'a str) -> &'a str {
     match code {
         "InvalidParameter.RoleArn" => "correct the role's ARN",
         "InvalidParameter.RoleSessionName" => "correct the name of the session",
@@ -176,12 +200,12 @@ fn what_to_do(code: &str) -> &'static str {
         "AuthenticationFail.OIDCToken.AudienceNotMatch" => {
             "the token of the service account must be made for the audience sts.aliyuncs.com"
         }
-        _ => "it is tried again with growing pauses",
+        _ => again,
     }
 }
 
 /// What is said when somebody's clock is wrong.
-pub(super) fn clock_skewed(what: &str, Skew(ahead): Skew) -> Finding {
+fn clock_skewed(what: &str, Skew(ahead): Skew, again: &str) -> Finding {
     let by = match ahead {
         None => "this machine's clock differs from the cloud's by more than 15 minutes".to_owned(),
         Some(minutes) => {
@@ -190,8 +214,5 @@ pub(super) fn clock_skewed(what: &str, Skew(ahead): Skew) -> Finding {
             format!("this machine's clock is {minutes} minutes {side} the cloud's")
         }
     };
-    Finding::unmet(
-        Reason::ClockSkewed,
-        format!("{what} was refused: {by}; set it, it is tried again with growing pauses"),
-    )
+    Finding::unmet(Reason::ClockSkewed, format!("{what} was refused: {by}; set it, {again}"))
 }

@@ -15,7 +15,6 @@ use super::report::{self, Interrupted, Written};
 use crate::api::resource_directory::{ContactCounts, ResourceDirectoryStatus};
 use crate::api::{self, ResourceDirectory, parse, status};
 use crate::directory::{Config, Connection, Directory};
-use crate::domain::call::FailureClass;
 use crate::domain::contact::{ContactId, ContactName, ContactStatus, DirectoryId, Uid};
 use crate::domain::directory::{DesiredDirectory, Management};
 use crate::domain::snapshot::Snapshot;
@@ -36,6 +35,9 @@ const ELDER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Backstop after somebody else was faster; the watch is to bring what they wrote much sooner.
 const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is done about a failure that may pass by itself.
+const AGAIN: &str = "it is tried again with growing pauses";
 
 /// Pause after a pass that the apiserver interrupted.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -206,7 +208,7 @@ fn load_ledger(world: &World, object: &ResourceDirectory) {
         let directory = DirectoryId::from(status.directory_id.as_deref()?);
         Some((directory, parse::ledger(status.verification_sends.as_ref()?)))
     };
-    world.ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
+    world.term().ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
 }
 
 pub(super) fn interrupted(
@@ -270,7 +272,7 @@ fn secret_read_pause(
 /// working on it, or else the oldest. Without this, chance would decide at each start which of the
 /// two works.
 fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
-    let until = world.started_at.saturating_add(ELDERS_FIRST_FOR);
+    let until = world.term().began_at.saturating_add(ELDERS_FIRST_FOR);
     let directory = directory_id_of(object);
     if directory.is_none() || until.is_ok_and(|until| world.clock.now() >= until) {
         return false;
@@ -360,28 +362,7 @@ fn readiness(
             },
         ),
         Connection::Failed(error) => {
-            let code = error.code.as_ref().map_or("", |code| code.as_str());
-            let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
-            let what = format!("{}: {}{code}", error.action, error.class.as_str());
-            let reason = match error.class {
-                FailureClass::Credentials | FailureClass::TokenExpired => Reason::Unauthorized,
-                FailureClass::Permission => {
-                    let action = error.action;
-                    return Finding::unmet(
-                        Reason::Forbidden,
-                        format!("{what}; grant resourcemanager:{action} to this identity"),
-                    );
-                }
-                FailureClass::Clock(skew) => {
-                    return keys::clock_skewed(error.action.as_str(), skew);
-                }
-                FailureClass::NoKeys(failure) => {
-                    return keys::no_keys(failure, error, &world.environment);
-                }
-                FailureClass::NoDirectory => Reason::NoDirectory,
-                _ => Reason::Unreachable,
-            };
-            Finding::unmet(reason, format!("{what}; it is tried again with growing pauses"))
+            keys::not_connected(error, world.environment.keys.token_file(), AGAIN)
         }
     }
 }
@@ -389,7 +370,8 @@ fn readiness(
 /// Says that the API sends no more messages today, if it has said so.
 fn sends_used_up(world: &World, directory: &Directory) -> String {
     let identity = directory.with_snapshot(|snapshot| snapshot.identity().cloned());
-    let until = identity.and_then(|known| world.ledgers.of(&known.directory_id).exhausted_until);
+    let until =
+        identity.and_then(|known| world.term().ledgers.of(&known.directory_id).exhausted_until);
     match until.filter(|until| *until > world.clock.now()) {
         Some(until) => format!(
             "; the verification messages of the account are used up, and none is sent before {until}"
@@ -427,7 +409,7 @@ async fn report(
         })
     });
     let (identity, inventory) = known.unwrap_or_default();
-    let ledger = identity.as_ref().map(|known| world.ledgers.of(&known.directory_id));
+    let ledger = identity.as_ref().map(|known| world.term().ledgers.of(&known.directory_id));
     let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
     // One that was not meant does not replace the one that was.
     let identity = identity.or(duplicate).filter(|_| ready.reason != Reason::DirectoryChanged);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
@@ -21,8 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::claims::Contact;
-use super::gather::{CLUSTER_WRITES_MAX, Environment, World, uid_of};
-use super::ledgers::Ledgers;
+use super::gather::{CLUSTER_WRITES_MAX, Environment, Term, World, uid_of};
 use super::open_reports::OpenReports;
 use super::policies::Policies;
 use super::readiness::{Lack, Readiness};
@@ -36,6 +35,7 @@ use crate::clock::Clock;
 use crate::directory::{Changes, Registry};
 use crate::domain::contact::Uid;
 use crate::domain::snapshot::Sight;
+use crate::lease::Leadership;
 use crate::plan::hash::HashKey;
 
 /// The counts in a directory's status may be late by this much: they are not worth a write for
@@ -44,12 +44,16 @@ const COUNTS_LATE_BY: SignedDuration = SignedDuration::from_secs(5);
 
 /// Runs the controllers until `shutdown` ends: then no new call begins, and calls in flight are
 /// awaited and recorded.
+///
+/// Until `elected` has ended with the key of the hashes, only watches are followed. From then on
+/// everything is done as after a start, as far as `leadership` allows.
 pub async fn run(
     client: Client,
     environment: Environment,
-    hash_key: HashKey,
     clock: Clock,
     readiness: Readiness,
+    leadership: Leadership,
+    elected: impl Future<Output = HashKey>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (contacts, contact_writer) = store();
@@ -59,14 +63,16 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (policy_waker, policy_queue) = Waker::new();
-    let (registry, changes) = Registry::new(clock.clone());
-    let started_at = clock.now();
+    let (registry, changes) = Registry::new(clock.clone(), environment.metrics.clone(), {
+        let leadership = leadership.clone();
+        Arc::new(move || leadership.left())
+    });
     let world = Arc::new(World {
         client,
         clock,
         environment,
-        ledgers: Ledgers::new(&hash_key),
-        hash_key,
+        leadership,
+        term: OnceLock::new(),
         registry,
         contacts: contacts.clone(),
         directories: directories.clone(),
@@ -75,7 +81,6 @@ pub async fn run(
         cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
         creates: Mutex::default(),
         definition: tokio::sync::Mutex::default(),
-        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         secrets: Secrets::default(),
@@ -87,6 +92,9 @@ pub async fn run(
         contact_waker,
         directory_waker,
     });
+    let watched = Arc::downgrade(&world);
+    let look = move || watched.upgrade().map(|world| world.gauges()).unwrap_or_default();
+    world.environment.metrics.show(look);
 
     let mut background = JoinSet::new();
     let (indexed, contacts_indexed) = oneshot::channel();
@@ -103,24 +111,54 @@ pub async fn run(
         let _ = directories.wait_until_ready().await;
         let _ = namespaces.wait_until_ready().await;
     };
-    let mut shutdown = std::pin::pin!(shutdown);
-    let stopped_early = tokio::select! {
-        () = listed => false,
-        () = &mut shutdown => true,
-    };
-    if !stopped_early {
+    let listed = async {
+        listed.await;
         readiness.begin();
         tracing::info!(
             contacts = contacts.len(),
             directories = directories.len(),
             namespaces = namespaces.len(),
-            "everything was listed; the controllers begin"
+            "everything was listed"
         );
+    };
+    let mut queues = (contact_queue, directory_queue, policy_queue);
+    let mut shutdown = std::pin::pin!(shutdown);
+    let hash_key = tokio::select! {
+        ((), hash_key) = async { tokio::join!(listed, elected) } => Some(hash_key),
+        () = stand_by(&mut queues) => None,
+        () = &mut shutdown => None,
+    };
+    if let Some(hash_key) = hash_key {
+        tracing::info!("the controllers begin");
+        let _ = world.term.set(Term::new(hash_key, world.clock.now()));
         let names: Vec<_> = world.policies.all().keys().cloned().collect();
         world.weigh_all(&names);
-        walk(&world, (contact_queue, directory_queue, policy_queue), shutdown).await;
+        wake_everybody(&world);
+        walk(&world, queues, shutdown).await;
     }
     background.shutdown().await;
+}
+
+/// Looks at all objects that there are.
+fn wake_everybody(world: &World) {
+    for object in world.directories.state() {
+        world.directory_waker.wake(ObjectRef::from_obj(object.as_ref()));
+    }
+    wake(world, world.contacts.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())));
+    for object in world.policy_objects.state() {
+        world.policy_waker.wake(ObjectRef::from_obj(object.as_ref()));
+    }
+}
+
+/// Takes out whom the watches wake, and looks at nobody. Never ends.
+async fn stand_by((contacts, directories, policies): &mut Queues) {
+    let mut woken = futures::stream::select(
+        futures::stream::select(contacts.map(drop), directories.map(drop)),
+        policies.map(drop),
+    );
+    while woken.next().await.is_some() {}
+    // Nobody can wake anybody any more.
+    std::future::pending().await
 }
 
 /// Where the watches write what they see.
@@ -137,10 +175,15 @@ fn watch(
 ) {
     let client = &world.client;
     let config = watcher::Config::default;
-    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(report::slim)
-        .reflect(contacts);
+    let scope = &world.environment.scope;
+    let watched = |api: Api<MessageContact>| {
+        watcher(api, config()).backoff(Patience::default()).modify(report::slim)
+    };
+    let contact_events = scope.events(
+        || watched(Api::all(client.clone())),
+        |namespace| watched(Api::namespaced(client.clone(), namespace)),
+    );
+    let contact_events = contact_events.reflect(contacts);
     let contact_events = logged(contact_events, "MessageContact", readiness.clone());
     background.spawn(watch_contacts(Arc::clone(world), contact_events, indexed));
     let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
@@ -149,11 +192,17 @@ fn watch(
         .reflect(directories);
     let directory_events = logged(directory_events, "ResourceDirectory", readiness.clone());
     background.spawn(watch_directories(Arc::clone(world), directory_events));
-    let all_namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-    let namespace_events = watcher(all_namespaces, config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(namespaces);
+    // Namespaces belong to none: those that are seen are watched each by its name.
+    let watched = |config| {
+        let all = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        let events = watcher(all, config).backoff(Patience::default());
+        events.modify(|object| object.metadata.managed_fields = None)
+    };
+    let namespace_events = scope.events(
+        || watched(config()),
+        |namespace| watched(config().fields(&format!("metadata.name={namespace}"))),
+    );
+    let namespace_events = namespace_events.reflect(namespaces);
     let namespace_events = logged(namespace_events, "Namespace", readiness.clone());
     background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
     background.spawn(watch_changes(Arc::clone(world), changes));
@@ -264,7 +313,11 @@ async fn watch_contacts(
                 }
                 Change::Seen(key) => {
                     let concerned = world.index(key);
-                    let uid = world.object(key).map(|object| uid_of(&object));
+                    let object = world.object(key);
+                    if let Some(object) = &object {
+                        world.await_sync(object);
+                    }
+                    let uid = object.map(|object| uid_of(&object));
                     (uid.and_then(|uid| world.claims().directory_of(&uid)), concerned)
                 }
             };
@@ -465,8 +518,11 @@ mod tests {
     use kube::runtime::reflector::store::Writer;
     use serde_json::json;
 
+    use super::report::Interrupted;
     use super::*;
     use crate::domain::contact::{ContactId, DirectoryId};
+    use crate::lease::{Election, Place, Terms};
+    use crate::telemetry::Metrics;
 
     /// A world without a cluster, and the store of its contacts.
     fn world() -> (World, Writer<MessageContact>) {
@@ -475,11 +531,11 @@ mod tests {
         let (contacts, writer) = store();
         let world = World {
             client: Client::try_from(nowhere).expect("it is a client"),
-            registry: Registry::new(clock.clone()).0,
-            started_at: clock.now(),
+            registry: Registry::new(clock.clone(), Metrics::default(), Arc::new(|| None)).0,
+            leadership: Leadership::unshared(),
+            term: Term::new(HashKey::new([7; HashKey::BYTES]), clock.now()).into(),
             clock,
             environment: Environment::new("operator".to_owned(), Vec::new(), |_| None),
-            hash_key: HashKey::new([7; HashKey::BYTES]),
             contacts,
             directories: store().0,
             namespaces: store().0,
@@ -490,7 +546,6 @@ mod tests {
             claims: RwLock::default(),
             memory: Mutex::default(),
             secrets: Secrets::default(),
-            ledgers: Ledgers::new(&HashKey::new([7; HashKey::BYTES])),
             policies: Policies::default(),
             policy_objects: store().0,
             standings: Standings::default(),
@@ -517,6 +572,28 @@ mod tests {
 
     fn is_held(world: &World, id: &str) -> bool {
         world.claims().is_held(&DirectoryId("rd-3G".to_owned()), &ContactId(id.to_owned()))
+    }
+
+    /// A process that was stopped meanwhile knows nothing of it yet.
+    #[tokio::test]
+    async fn nothing_is_written_to_the_apiserver_while_the_lease_is_not_held() {
+        let (mut world, _) = world();
+        let answered = std::cell::Cell::new(0);
+        let request = || async {
+            answered.set(answered.get() + 1);
+            kube::Result::Ok(())
+        };
+        report::write(&world, request()).await.expect("nobody else is there");
+        assert_eq!(answered.get(), 1);
+        let place = Place { namespace: "operator".to_owned(), name: "lease".to_owned() };
+        let terms = Terms::new(Duration::from_secs(15), Duration::from_secs(10)).expect("they fit");
+        let clock = world.clock.clone();
+        let never_won =
+            Election::new(world.client.clone(), place, "we".to_owned(), terms, move || clock.now());
+        world.leadership = Leadership::of([&never_won]);
+        let refused = report::write(&world, request()).await;
+        assert!(matches!(refused, Err(Interrupted::NotLeading)));
+        assert_eq!(answered.get(), 1);
     }
 
     #[tokio::test]

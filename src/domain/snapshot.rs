@@ -23,7 +23,7 @@ use super::call::{
 use super::contact::{ContactId, ContactName, ContactStatus, MemberId, ObservedContact};
 
 /// What is known of one resource directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     identity: Option<DirectoryIdentity>,
     entries: BTreeMap<ContactId, Entry>,
@@ -104,7 +104,7 @@ pub struct Lists {
 }
 
 /// A list of all pages under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ListPass {
     begun_at: Timestamp,
     next_page: u32,

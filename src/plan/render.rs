@@ -80,13 +80,38 @@ fn write_step(
     }
 }
 
-fn write_call(
-    f: &mut fmt::Formatter<'_>,
-    call: &Call,
-    urgency: &str,
-    observed: Option<&ObservedContact>,
-) -> fmt::Result {
-    let mark = match call {
+/// One field of a call, or whatever else it is about, fit to be printed: both sides where something
+/// changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The field, as specs spell it; `to` of a message, `member` of a binding.
+    pub field: &'static str,
+    /// As it is; `None` where nothing is replaced.
+    pub before: Option<String>,
+    /// As it will be.
+    pub after: String,
+}
+
+impl Line {
+    fn of(field: &'static str, value: impl Display) -> Self {
+        Self { field, before: None, after: value.to_string() }
+    }
+}
+
+impl Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, before, after } = self;
+        match before {
+            Some(before) => write!(f, "{field}: {} -> {}", or_nothing(before), or_nothing(after)),
+            None => write!(f, "{field}: {after}"),
+        }
+    }
+}
+
+/// The sign that stands before a call.
+#[must_use]
+pub fn mark(call: &Call) -> char {
+    match call {
         Call::AddMessageContact(_) => '+',
         Call::DeleteMessageContact { .. } => '-',
         Call::UpdateMessageContact(..)
@@ -101,85 +126,104 @@ fn write_call(
         | Call::ListMessageContactVerifications { .. }
         | Call::GetResourceDirectory
         | Call::ListAccounts { .. } => '?',
-    };
-    let id = call.contact_id().map_or("", ContactId::as_str);
-    let line = format!("{mark} {} {id}", call.action());
-    writeln!(f, "{} ({})", line.trim_end(), urgency.to_lowercase())?;
+    }
+}
+
+/// What is to be known of a call beside its fields.
+#[must_use]
+pub fn remark(call: &Call) -> Option<&'static str> {
+    let Call::DeleteMessageContact { id: _, retain_in_members } = call else { return None };
+    Some(if *retain_in_members {
+        "the accounts that it is bound to keep it"
+    } else {
+        "the accounts that it is bound to lose it too"
+    })
+}
+
+/// The fields of a call. `observed` is the contact as the cloud shows it.
+#[must_use]
+pub fn lines(call: &Call, observed: Option<&ObservedContact>) -> Vec<Line> {
     match call {
-        Call::AddMessageContact(new) => write_new(f, new),
-        Call::UpdateMessageContact(_, changes) => write_changes(f, changes, observed),
-        Call::DeleteMessageContact { id: _, retain_in_members } => {
-            let kept = if *retain_in_members { "keep it" } else { "lose it too" };
-            writeln!(f, "    the accounts that it is bound to {kept}")
-        }
-        Call::SendEmailVerificationForMessageContact(_, email) => write_field(f, "to", email),
-        Call::SendPhoneVerificationForMessageContact(_, phone) => write_field(f, "to", phone),
+        Call::AddMessageContact(new) => lines_of_new(new),
+        Call::UpdateMessageContact(_, changes) => lines_of_changes(changes, observed),
+        Call::SendEmailVerificationForMessageContact(_, email) => vec![Line::of("to", email)],
+        Call::SendPhoneVerificationForMessageContact(_, phone) => vec![Line::of("to", phone)],
         Call::CancelMessageContactUpdate { id: _, email, phone } => {
             let email = email.as_ref().map(ToString::to_string);
             let phone = phone.as_ref().map(ToString::to_string);
-            for value in email.into_iter().chain(phone) {
-                write_field(f, "no longer waits", &value)?;
-            }
-            Ok(())
+            let values = email.into_iter().chain(phone);
+            values.map(|value| Line::of("no longer waits", value)).collect()
         }
         Call::AssociateMembers(_, ids) | Call::DisassociateMembers(_, ids) => {
-            ids.iter().try_for_each(|id| write_field(f, "member", id))
+            ids.iter().map(|id| Line::of("member", id)).collect()
         }
-        Call::GetMessageContact(_)
+        Call::DeleteMessageContact { .. }
+        | Call::GetMessageContact(_)
         | Call::ListMessageContacts { .. }
         | Call::GetMessageContactDeletionStatus(_)
         | Call::ListMessageContactVerifications { .. }
         | Call::GetResourceDirectory
-        | Call::ListAccounts { .. } => Ok(()),
+        | Call::ListAccounts { .. } => Vec::new(),
     }
 }
 
-fn write_field(f: &mut fmt::Formatter<'_>, field: &str, value: &dyn Display) -> fmt::Result {
-    writeln!(f, "    {field}: {value}")
+fn write_call(
+    f: &mut fmt::Formatter<'_>,
+    call: &Call,
+    urgency: &str,
+    observed: Option<&ObservedContact>,
+) -> fmt::Result {
+    let id = call.contact_id().map_or("", ContactId::as_str);
+    let line = format!("{} {} {id}", mark(call), call.action());
+    writeln!(f, "{} ({})", line.trim_end(), urgency.to_lowercase())?;
+    if let Some(remark) = remark(call) {
+        writeln!(f, "    {remark}")?;
+    }
+    lines(call, observed).iter().try_for_each(|line| writeln!(f, "    {line}"))
 }
 
-fn write_new(f: &mut fmt::Formatter<'_>, new: &NewContact) -> fmt::Result {
+fn lines_of_new(new: &NewContact) -> Vec<Line> {
     let NewContact { name, title, email, phone, message_types } = new;
-    write_field(f, "name", &name.as_str())?;
-    write_field(f, "title", &title.as_str())?;
-    write_field(f, "emailAddress", email)?;
-    if let Some(phone) = phone {
-        write_field(f, "phoneNumber", phone)?;
-    }
-    write_field(f, "messageTypes", &types(message_types))
+    let phone = phone.as_ref().map(|phone| Line::of("phoneNumber", phone));
+    [
+        Line::of("name", name.as_str()),
+        Line::of("title", title.as_str()),
+        Line::of("emailAddress", email),
+    ]
+    .into_iter()
+    .chain(phone)
+    .chain([Line::of("messageTypes", types(message_types))])
+    .collect()
 }
 
 /// One line a changed field: as it is, and as it will be.
-fn write_changes(
-    f: &mut fmt::Formatter<'_>,
-    changes: &Changes,
-    observed: Option<&ObservedContact>,
-) -> fmt::Result {
+fn lines_of_changes(changes: &Changes, observed: Option<&ObservedContact>) -> Vec<Line> {
     let Changes { name, title, email, phone, message_types } = changes;
-    let before = |field: fn(&ObservedContact) -> String| observed.map(field).unwrap_or_default();
-    let mut change = |field: &str, before: String, after: String| {
-        writeln!(f, "    {field}: {} -> {}", or_nothing(&before), or_nothing(&after))
+    let mut lines = Vec::new();
+    let mut change = |field, before: fn(&ObservedContact) -> String, after: String| {
+        let before = Some(observed.map(before).unwrap_or_default());
+        lines.push(Line { field, before, after });
     };
     if let Some(name) = name {
-        change("name", before(|it| it.name.as_str().to_owned()), name.as_str().to_owned())?;
+        change("name", |it| it.name.as_str().to_owned(), name.as_str().to_owned());
     }
     if let Some(title) = title {
-        change("title", before(|it| it.title.clone()), title.as_str().to_owned())?;
+        change("title", |it| it.title.clone(), title.as_str().to_owned());
     }
     if let Some(email) = email {
-        change("emailAddress", before(|it| masked(it.email.as_ref())), email.to_string())?;
+        change("emailAddress", |it| masked(it.email.as_ref()), email.to_string());
     }
     if let Some(phone) = phone {
         let after = match phone {
             PhoneChange::Set(number) => number.to_string(),
             PhoneChange::Clear => String::new(),
         };
-        change("phoneNumber", before(|it| masked(it.phone.as_ref())), after)?;
+        change("phoneNumber", |it| masked(it.phone.as_ref()), after);
     }
     if let Some(wanted) = message_types {
-        change("messageTypes", before(|it| list(&it.message_types)), types(wanted))?;
+        change("messageTypes", |it| list(&it.message_types), types(wanted));
     }
-    Ok(())
+    lines
 }
 
 /// What the status is to remember from now on, as far as that is new.

@@ -56,6 +56,7 @@ const CONFINED: &[Confined] = &[
         words: &["reveal"],
         to: &[
             ("api/parse.rs", "a spec becomes checked values; the intent's name comes back"),
+            ("cli/export.rs", "manifests that hold the values are what is asked for"),
             ("cloud/credentials/sts.rs", "an external id goes into the form that asks for keys"),
             ("cloud/sign.rs", "keys sign a call"),
             ("cloud/wire.rs", "values become parameters, and are kept out of error texts"),
@@ -65,6 +66,7 @@ const CONFINED: &[Confined] = &[
     Confined {
         words: &["Api<Secret>", "Api::<Secret>"],
         to: &[
+            ("cli/doctor/cluster.rs", "access keys, by their Secret's name"),
             ("cli/run.rs", "the key of the hashes, by its name"),
             ("controller/keys.rs", "access keys, by their Secret's name"),
             ("controller/secrets.rs", "values of contacts, by their Secret's name"),
@@ -76,7 +78,13 @@ const CONFINED: &[Confined] = &[
     },
     Confined {
         words: &["Instant::now"],
-        to: &[("cloud/mod.rs", "how long a call took is logged, never decided upon")],
+        to: &[
+            ("cloud/mod.rs", "how long a call took is logged, never decided upon"),
+            (
+                "directory/worker.rs",
+                "how long calls took and waited is counted, never decided upon",
+            ),
+        ],
     },
     Confined {
         words: &["env::var", "env::var_os", "env::vars", "env::vars_os", "env::{"],

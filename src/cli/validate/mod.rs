@@ -5,17 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use kube::core::cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
-use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use serde_json::{Map, Value};
 
+use super::manifests::{self, Manifest, Place};
 use crate::api;
 use crate::api::names::{is_label_value, is_object_name, is_qualified_name};
 
@@ -129,25 +126,23 @@ impl Summary {
 /// The output cannot be written. What cannot be read is counted and told.
 pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Summary> {
     let mut summary = Summary::default();
-    for path in paths {
-        if path.as_os_str() == "-" {
-            let mut text = String::new();
-            match input.read_to_string(&mut text) {
-                Ok(_) => run_text("<stdin>", &text, &mut summary, out)?,
-                Err(error) => tell_unreadable(path, &error, &mut summary, out)?,
+    for found in manifests::read(paths, input) {
+        let refusals = match found.as_ref().map(|manifest| judge(manifest, None)) {
+            Ok(Some(refusals)) => refusals,
+            Ok(None) => {
+                summary.ignored += 1;
+                continue;
             }
-            continue;
-        }
-        let mut files = Vec::new();
-        if let Err(error) = collect(path, true, &mut files) {
-            tell_unreadable(path, &error, &mut summary, out)?;
-        }
-        files.sort();
-        for file in files {
-            match fs::read_to_string(&file) {
-                Ok(text) => run_text(&file.display().to_string(), &text, &mut summary, out)?,
-                Err(error) => tell_unreadable(&file, &error, &mut summary, out)?,
+            Err(unreadable) => {
+                summary.unreadable += 1;
+                writeln!(out, "{unreadable}")?;
+                continue;
             }
+        };
+        summary.checked += 1;
+        summary.refused += usize::from(!refusals.is_empty());
+        for refusal in refusals {
+            writeln!(out, "{refusal}")?;
         }
     }
     let Summary { checked, refused, ignored, unreadable } = summary;
@@ -159,10 +154,37 @@ pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::
     Ok(summary)
 }
 
+/// A line for each reason for which the apiserver would refuse an object, with its place in the
+/// file; none if it would be taken. `old` is what it is to replace. `None`: it is of another group, and
+/// nothing is said about it.
+#[must_use]
+pub fn judge(manifest: &Manifest, old: Option<&Value>) -> Option<Vec<String>> {
+    let value = &manifest.value;
+    if matches!(kind_of(value), Kind::Foreign) {
+        return None;
+    }
+    let place = |refusal: Refusal| (manifest.place_of(&refusal.field), refusal);
+    let refusals: BTreeSet<(Place, Refusal)> =
+        check_change(value, old).into_iter().map(place).collect();
+    let kind = value["kind"].as_str().filter(|kind| KINDS.contains_key(*kind)).unwrap_or("object");
+    let name = value["metadata"]["name"].as_str().filter(|name| is_object_name(name));
+    let name = name.unwrap_or("without a name");
+    let lines =
+        refusals.iter().map(|(place, refusal)| format!("{place}: {kind} {name}: {refusal}"));
+    Some(lines.collect())
+}
+
 /// The apiserver's verdict on one object of our group that is to be created, in no order.
 /// An object of another group is nobody's business here: nothing is said about it.
 #[must_use]
 pub fn check(object: &Value) -> Vec<Refusal> {
+    check_change(object, None)
+}
+
+/// As [`check`], of an object that is to be put in the place of `old`, if that is there: some fields
+/// may not be changed.
+#[must_use]
+pub fn check_change(object: &Value, old: Option<&Value>) -> Vec<Refusal> {
     let mut refusals = Refusals::default();
     let kind = match kind_of(object) {
         Kind::Foreign => return Vec::new(),
@@ -185,7 +207,7 @@ pub fn check(object: &Value) -> Vec<Refusal> {
     structure(&kind.schema, &object, "", &mut refusals);
     sets(&kind.schema, &object, "", &mut refusals);
     if !refusals.0.iter().any(|refusal| refusal.kind.blocks_rules()) {
-        rules(&kind.rules, &object, &mut refusals);
+        rules(&kind.rules, &object, old, &mut refusals);
     }
     refusals.0
 }
@@ -504,8 +526,8 @@ fn sets(schema: &Value, value: &Value, path: &str, refusals: &mut Refusals) {
 }
 
 /// The rules of the definitions, in the apiserver's words.
-fn rules(compiled: &CompiledSchema, object: &Value, refusals: &mut Refusals) {
-    let Err(errors) = validate_compiled(compiled, object, None) else { return };
+fn rules(compiled: &CompiledSchema, object: &Value, old: Option<&Value>, refusals: &mut Refusals) {
+    let Err(errors) = validate_compiled(compiled, object, old) else { return };
     for error in errors {
         let kind = match error.reason.as_deref() {
             Some("FieldValueRequired") => RefusalKind::Required,
@@ -543,224 +565,6 @@ fn shown_path(path: &str) -> String {
         shown.push("***");
     }
     shown.join(".")
-}
-
-fn run_text(place: &str, text: &str, summary: &mut Summary, out: &mut dyn Write) -> io::Result<()> {
-    let documents: Vec<Spanned<Node>> = match serde_saphyr::from_multiple(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            summary.unreadable += 1;
-            // The error's own text may quote the file.
-            let line = error.location().map_or(0, |location| location.line());
-            let what = match error.without_snippet() {
-                serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is written twice",
-                _ => "this is not YAML, or too large",
-            };
-            return writeln!(out, "{place}:{line}: {what}");
-        }
-    };
-    for document in &documents {
-        for object in objects(document) {
-            run_object(place, object, summary, out)?;
-        }
-    }
-    Ok(())
-}
-
-/// The document itself, or the items of a list such as `kubectl get -o yaml` prints.
-fn objects(document: &Spanned<Node>) -> Vec<&Spanned<Node>> {
-    let is_list = matches!(document.value.field("kind").map(|kind| &kind.1.value),
-        Some(Node::Leaf(Value::String(kind))) if kind.ends_with("List"));
-    match document.value.field("items") {
-        Some((_, Spanned { value: Node::List(items), .. })) if is_list => {
-            items.iter().flat_map(objects).collect()
-        }
-        _ => vec![document],
-    }
-}
-
-fn run_object(
-    place: &str,
-    object: &Spanned<Node>,
-    summary: &mut Summary,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let value = object.value.to_json();
-    match kind_of(&value) {
-        Kind::Foreign if value.is_null() => return Ok(()),
-        Kind::Foreign => {
-            summary.ignored += 1;
-            return Ok(());
-        }
-        Kind::Ours(_) | Kind::Unknown => summary.checked += 1,
-    }
-    let refusals: BTreeSet<(u64, Refusal)> = check(&value)
-        .into_iter()
-        .map(|refusal| (object.value.line_of(&refusal.field, object.referenced.line()), refusal))
-        .collect();
-    if !refusals.is_empty() {
-        summary.refused += 1;
-    }
-    let kind = value["kind"].as_str().filter(|kind| KINDS.contains_key(*kind)).unwrap_or("object");
-    let name = value["metadata"]["name"].as_str().filter(|name| is_object_name(name));
-    for (line, refusal) in refusals {
-        writeln!(out, "{place}:{line}: {kind} {}: {refusal}", name.unwrap_or("without a name"))?;
-    }
-    Ok(())
-}
-
-fn tell_unreadable(
-    path: &Path,
-    error: &io::Error,
-    summary: &mut Summary,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    summary.unreadable += 1;
-    writeln!(out, "{}: {}", path.display(), error.kind())
-}
-
-/// The file itself, or all YAML and JSON files below a folder. Hidden entries and links to
-/// folders inside it are left out.
-fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    let is_folder = if named { path.is_dir() } else { fs::symlink_metadata(path)?.is_dir() };
-    if !is_folder {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if named || matches!(extension, Some("yaml" | "yml" | "json")) {
-            files.push(path.to_owned());
-        }
-        return Ok(());
-    }
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            collect(&entry.path(), false, files)?;
-        }
-    }
-    Ok(())
-}
-
-/// A YAML value that knows where its parts stand.
-enum Node {
-    Leaf(Value),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
-}
-
-impl Node {
-    fn to_json(&self) -> Value {
-        match self {
-            Self::Leaf(value) => value.clone(),
-            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
-            Self::Map(fields) => fields
-                .iter()
-                .map(|(name, value)| (name.value.clone(), value.value.to_json()))
-                .collect(),
-        }
-    }
-
-    fn field(&self, name: &str) -> Option<&(Spanned<String>, Spanned<Node>)> {
-        match self {
-            Self::Map(fields) => fields.iter().find(|(key, _)| key.value == name),
-            _ => None,
-        }
-    }
-
-    /// The line of the field at that path, or of the nearest one above it that is there.
-    fn line_of(&self, path: &str, line: u64) -> u64 {
-        let (step, rest) = match self {
-            Self::Map(fields) => {
-                let longest = fields
-                    .iter()
-                    .filter_map(|(name, value)| {
-                        let rest = path.strip_prefix(name.value.as_str())?;
-                        let rest = rest.strip_prefix('.').or_else(|| {
-                            (rest.is_empty() || rest.starts_with('[')).then_some(rest)
-                        })?;
-                        Some(((name.referenced.line(), &value.value), rest))
-                    })
-                    .min_by_key(|(_, rest)| rest.len());
-                let Some(found) = longest else { return line };
-                found
-            }
-            Self::List(items) => {
-                let found = path.strip_prefix('[').and_then(|path| {
-                    let (index, rest) = path.split_once(']')?;
-                    let item = items.get(index.parse::<usize>().ok()?)?;
-                    let rest = rest.strip_prefix('.').unwrap_or(rest);
-                    Some(((item.referenced.line(), &item.value), rest))
-                });
-                let Some(found) = found else { return line };
-                found
-            }
-            Self::Leaf(_) => return line,
-        };
-        step.1.line_of(rest, step.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value that JSON can hold")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Leaf(Value::Bool(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Leaf(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Leaf(value.into()))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("not a number of JSON"))?;
-        Ok(Node::Leaf(Value::Number(number)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Leaf(text.into()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Leaf(Value::Null))
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Leaf(Value::Null))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Node, D::Error> {
-        Node::deserialize(inner)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
-        let mut map = Vec::new();
-        while let Some(field) = fields.next_entry()? {
-            map.push(field);
-        }
-        Ok(Node::Map(map))
-    }
 }
 
 #[cfg(test)]

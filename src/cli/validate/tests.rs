@@ -1,4 +1,4 @@
-use std::env;
+use std::{env, fs};
 
 use serde_json::json;
 

@@ -135,7 +135,7 @@ fn limited(endpoint: &Endpoint, limits: Limits) -> Client {
 async fn send(client: &Client, call: &Call) -> Result<Reply, CallError> {
     let now = "2026-01-15T08:30:00Z".parse().unwrap();
     let keys = client.keys(now).await?;
-    client.send(call, &keys, now).await
+    client.send(call, &keys, now, Duration::MAX).await
 }
 
 pub(super) fn answer(status: &str, body: &str) -> Vec<u8> {
@@ -157,6 +157,21 @@ async fn check(behaviour: Behaviour, read: FailureClass, write: FailureClass) {
         assert!(private.iter().all(|text| !shown.contains(text)), "{shown}");
         assert!(server.seen().len() <= 1, "the request was sent twice");
     }
+}
+
+/// The lease of whoever calls may end before the longest time of a call does.
+#[tokio::test]
+async fn a_call_takes_no_longer_than_it_is_given() {
+    let limits = Limits { call: Duration::from_hours(1), ..Client::LIMITS };
+    let server = Server::start(Behaviour::Stall(Vec::new())).await;
+    let client = limited(&server.endpoint("http"), limits);
+    let now = "2026-01-15T08:30:00Z".parse().unwrap();
+    let keys = client.keys(now).await.unwrap();
+    let call = add();
+    let ended = client.send(&call, &keys, now, SHORT);
+    let ended = tokio::time::timeout(Duration::from_mins(1), ended).await;
+    let error = ended.expect("it ends long before the hour").unwrap_err();
+    assert_eq!(error.class, FailureClass::OutcomeUnknown);
 }
 
 const UNKNOWN: (FailureClass, FailureClass) =
