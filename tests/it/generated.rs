@@ -79,7 +79,7 @@ Prometheus does, else in the text format of Prometheus. [What to be woken for](a
 No label holds a name, an address or an id of a contact. What is gone is not shown any more: the
 series of a ResourceDirectory or a ContactPolicy end with the object. Counters begin anew when the
 process does. Every replica shows the gauges that come from the cluster, so that a query takes the
-`max` or `min` of them; calls are counted where they are sent.
+`max` or `min` of them. Policies are judged, and calls are sent and counted, by the one that leads.
 ";
 
 fn metrics() -> String {
