@@ -8,13 +8,19 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub mod run;
 
+pub mod office;
+
 pub mod crds;
+
+pub mod delete_definitions;
 
 pub mod manifests;
 
 pub mod validate;
 
 pub mod cloud;
+
+pub mod plan;
 
 pub mod export;
 
@@ -49,6 +55,11 @@ enum Command {
         #[arg(long)]
         admission: bool,
     },
+    /// Delete the custom resource definitions and all their objects, and nothing in the cloud.
+    ///
+    /// For an uninstallation: it lets go of every object, whether an operator runs or not. All
+    /// contacts stay in the cloud as they are.
+    DeleteDefinitions,
     /// Check manifests without a cluster, as the apiserver would.
     ///
     /// Exit code 0: all are valid. 1: some are not, or could not be read.
@@ -57,6 +68,12 @@ enum Command {
         #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
         filename: Vec<PathBuf>,
     },
+    /// Print what manifests would change in the cloud, and what policies say of it.
+    ///
+    /// For a pull request: no cluster is needed, and nothing is written. Each directory is listed once.
+    /// Addresses and numbers are masked. Exit code 0: nothing would change. 2: something would. 1: an
+    /// error, or something would be refused, or a ContactPolicy under `Deny` would no longer hold.
+    Plan(plan::Options),
     /// Print manifests for the contacts in the cloud that nothing manages.
     ///
     /// Applied, they are taken over without a write to the cloud. The output holds addresses and
@@ -92,7 +109,15 @@ pub fn main() -> ExitCode {
         Command::Crds { admission } => {
             print(|out| crds::print(admission, out)).map(|()| ExitCode::SUCCESS)
         }
+        Command::DeleteDefinitions => {
+            delete_definitions::run(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Validate { filename } => validate(&filename),
+        Command::Plan(options) => plan::run(&options, environment, &mut io::stdin().lock())
+            .and_then(|plan| {
+                let exit_code = ExitCode::from(plan.exit_code);
+                print(|out| out.write_all(plan.text.as_bytes())).map(|()| exit_code)
+            }),
         Command::Export(options) => export::run(&options, environment, &mut io::stdin().lock())
             .and_then(|yaml| {
                 print(|out| out.write_all(yaml.as_bytes())).map(|()| ExitCode::SUCCESS)

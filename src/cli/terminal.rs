@@ -38,6 +38,16 @@ impl Paint {
         })
     }
 
+    /// A text in the colour of that mark; of no mark: as it is.
+    pub(super) fn like(self, mark: char, text: &str) -> String {
+        match mark {
+            FINE => self.with("32", text),
+            DOUBT => self.with("33", text),
+            WRONG => self.with("31", text),
+            _ => text.to_owned(),
+        }
+    }
+
     /// `code` is a number of the escape sequence "select graphic rendition".
     fn with(self, code: &str, text: &str) -> String {
         if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }

@@ -6,6 +6,7 @@
 //! **Invariant:** nothing but reads is called.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -29,6 +30,7 @@ use crate::domain::contact::{ContactId, ObservedContact};
 use crate::domain::directory::{CredentialSource, DesiredCredentials, DesiredDirectory};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::Reason;
+use crate::telemetry::Metrics;
 
 #[cfg(test)]
 mod tests;
@@ -395,7 +397,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Failure> {
         // Fails only when it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (registry, _) = Registry::new(clock.clone());
+        let (registry, _) =
+            Registry::new(clock.clone(), Metrics::default(), Arc::new(|| Some(Duration::MAX)));
         let config = Config {
             endpoint: target.desired.endpoint.clone(),
             credentials: target.credentials.clone(),

@@ -127,7 +127,7 @@ impl Summary {
 pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Summary> {
     let mut summary = Summary::default();
     for found in manifests::read(paths, input) {
-        let refusals = match found.as_ref().map(judge) {
+        let refusals = match found.as_ref().map(|manifest| judge(manifest, None)) {
             Ok(Some(refusals)) => refusals,
             Ok(None) => {
                 summary.ignored += 1;
@@ -155,15 +155,17 @@ pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::
 }
 
 /// A line for each reason for which the apiserver would refuse an object, with its place in the
-/// file; none if it would be taken. `None`: it is of another group, and nothing is said about it.
+/// file; none if it would be taken. `old` is what it is to replace. `None`: it is of another group, and
+/// nothing is said about it.
 #[must_use]
-pub fn judge(manifest: &Manifest) -> Option<Vec<String>> {
+pub fn judge(manifest: &Manifest, old: Option<&Value>) -> Option<Vec<String>> {
     let value = &manifest.value;
     if matches!(kind_of(value), Kind::Foreign) {
         return None;
     }
     let place = |refusal: Refusal| (manifest.place_of(&refusal.field), refusal);
-    let refusals: BTreeSet<(Place, Refusal)> = check(value).into_iter().map(place).collect();
+    let refusals: BTreeSet<(Place, Refusal)> =
+        check_change(value, old).into_iter().map(place).collect();
     let kind = value["kind"].as_str().filter(|kind| KINDS.contains_key(*kind)).unwrap_or("object");
     let name = value["metadata"]["name"].as_str().filter(|name| is_object_name(name));
     let name = name.unwrap_or("without a name");
@@ -176,6 +178,13 @@ pub fn judge(manifest: &Manifest) -> Option<Vec<String>> {
 /// An object of another group is nobody's business here: nothing is said about it.
 #[must_use]
 pub fn check(object: &Value) -> Vec<Refusal> {
+    check_change(object, None)
+}
+
+/// As [`check`], of an object that is to be put in the place of `old`, if that is there: some fields
+/// may not be changed.
+#[must_use]
+pub fn check_change(object: &Value, old: Option<&Value>) -> Vec<Refusal> {
     let mut refusals = Refusals::default();
     let kind = match kind_of(object) {
         Kind::Foreign => return Vec::new(),
@@ -198,7 +207,7 @@ pub fn check(object: &Value) -> Vec<Refusal> {
     structure(&kind.schema, &object, "", &mut refusals);
     sets(&kind.schema, &object, "", &mut refusals);
     if !refusals.0.iter().any(|refusal| refusal.kind.blocks_rules()) {
-        rules(&kind.rules, &object, &mut refusals);
+        rules(&kind.rules, &object, old, &mut refusals);
     }
     refusals.0
 }
@@ -517,8 +526,8 @@ fn sets(schema: &Value, value: &Value, path: &str, refusals: &mut Refusals) {
 }
 
 /// The rules of the definitions, in the apiserver's words.
-fn rules(compiled: &CompiledSchema, object: &Value, refusals: &mut Refusals) {
-    let Err(errors) = validate_compiled(compiled, object, None) else { return };
+fn rules(compiled: &CompiledSchema, object: &Value, old: Option<&Value>, refusals: &mut Refusals) {
+    let Err(errors) = validate_compiled(compiled, object, old) else { return };
     for error in errors {
         let kind = match error.reason.as_deref() {
             Some("FieldValueRequired") => RefusalKind::Required,
