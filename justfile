@@ -17,7 +17,7 @@ test:
 story NAME:
     cargo test --package message-contact-operator --test it -- {{NAME}}
 
-# Writes the generated files anew: crds/, admission/ and docs/conditions.md.
+# Writes the generated files anew: crds/, admission/, docs/conditions.md and docs/metrics.md.
 generate:
     MCO_REWRITE=1 cargo test --package message-contact-operator --lib -- cli::crds
     MCO_REWRITE=1 cargo test --package message-contact-operator --test it -- generated

@@ -140,7 +140,8 @@ fn audit_log(cluster: &Cluster) -> std::path::PathBuf {
 /// What was counted since the simulator's reset and that place in the audit log.
 ///
 /// The bytes of a write are those of its body as the apiserver has read it. How often the status
-/// of the directory is written depends on how long a scenario takes: it is left out.
+/// of the directory is written depends on how long a scenario takes: it is left out. Leases are not
+/// among them: the operator here is the only one, and takes none.
 fn figures(stand: &Stand, mark: u64) -> Figures {
     let counts = stand.simulator.counts();
     let mut figures: Figures = counts.by_action.clone();

@@ -14,6 +14,8 @@ pub mod directory;
 
 pub mod controller;
 
+pub mod lease;
+
 pub mod clock;
 
 pub mod telemetry;

@@ -10,6 +10,8 @@ pub mod contact_policy;
 
 pub mod admission;
 
+pub mod open_report;
+
 pub mod parse;
 
 pub mod values;

@@ -860,7 +860,8 @@ fn selector(field: &str, spec: &NamespaceSelector) -> Result<LabelSelector, Prob
 }
 
 /// A duration as the schema has it: hours, minutes, seconds, in this order.
-pub(super) fn duration(text: &str) -> Option<SignedDuration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<SignedDuration> {
     let mut rest = text;
     let mut seconds = 0_i64;
     for (unit, digits_max, factor) in [('h', 5, 3600), ('m', 6, 60), ('s', 7, 1)] {

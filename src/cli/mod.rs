@@ -8,7 +8,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub mod run;
 
+pub mod office;
+
 pub mod crds;
+
+pub mod delete_definitions;
 
 pub mod manifests;
 
@@ -51,6 +55,11 @@ enum Command {
         #[arg(long)]
         admission: bool,
     },
+    /// Delete the custom resource definitions and all their objects, and nothing in the cloud.
+    ///
+    /// For an uninstallation: it lets go of every object, whether an operator runs or not. All
+    /// contacts stay in the cloud as they are.
+    DeleteDefinitions,
     /// Check manifests without a cluster, as the apiserver would.
     ///
     /// Exit code 0: all are valid. 1: some are not, or could not be read.
@@ -106,6 +115,9 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(options).map(|()| ExitCode::SUCCESS),
         Command::Crds { admission } => {
             print(|out| crds::print(admission, out)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::DeleteDefinitions => {
+            delete_definitions::run(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
         }
         Command::Validate { filename } => validate(&filename),
         Command::Plan(options) => plan::run(&options, environment, &mut io::stdin().lock())

@@ -1,24 +1,30 @@
 //! `run`: the controller.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::KubeconfigError;
 use kube::{Api, Client, Config};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
+use super::office::Office;
 use crate::api::parse;
 use crate::clock::Clock;
-use crate::controller::{self, Environment, Readiness};
+use crate::controller::{self, Environment, Readiness, Scope};
+use crate::lease::{Leadership, Terms};
 use crate::plan::hash::HashKey;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Metrics};
 
 /// The Secret with the key of the hashes in status.
 pub const HASH_KEY_SECRET: &str = "message-contact-operator-hash-key";
@@ -26,9 +32,9 @@ pub const HASH_KEY_SECRET: &str = "message-contact-operator-hash-key";
 /// The key in that Secret.
 const HASH_KEY: &str = "key";
 
-/// Longest time from SIGTERM until the controllers are given up. With [`LEFTOVERS_END_WITHIN`] it is
-/// less than the 20 s that the manual promises.
-const STOP_WITHIN: Duration = Duration::from_secs(18);
+/// Longest time from SIGTERM until the controllers are given up. With [`LEFTOVERS_END_WITHIN`] and
+/// the time in which the lease is released it is less than the 20 s that the manual promises.
+const STOP_WITHIN: Duration = Duration::from_secs(17);
 
 /// Longest time for what blocks a thread after that.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(1);
@@ -57,9 +63,38 @@ pub struct Options {
     #[arg(long, env = "MCO_ALLOW_ENDPOINT", value_name = "URL", value_delimiter = ',')]
     allow_endpoint: Vec<String>,
 
+    /// A namespace whose MessageContacts, and the Secrets that they name, are read; all others are
+    /// not seen. May be given several times; without it, all namespaces are. Two objects hold one
+    /// contact if one of them is not seen: give such an operator a directory of its own.
+    #[arg(long, env = "MCO_WATCH_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    watch_namespace: Vec<String>,
+
+    /// Whether several processes may run, of which one acts. Without it, only one may run in a
+    /// cluster.
+    #[arg(long, env = "MCO_LEADER_ELECTION", value_name = "BOOL", default_value = "true",
+        action = clap::ArgAction::Set)]
+    leader_election: bool,
+
+    /// How long the others wait after the last sign of the leader before one of them takes over. No
+    /// call to the cloud takes longer.
+    #[arg(long, env = "MCO_LEASE_DURATION", value_name = "DURATION", default_value = "15s",
+        value_parser = duration)]
+    lease_duration: Duration,
+
+    /// How long a leader that cannot renew its lease goes on before it ends; at most four fifths of
+    /// the lease.
+    #[arg(long, env = "MCO_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s",
+        value_parser = duration)]
+    renew_deadline: Duration,
+
     /// Where `/livez` and `/readyz` are served.
     #[arg(long, env = "MCO_HEALTH_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8081")]
     health_addr: SocketAddr,
+
+    /// Where `/metrics` is served: `OpenMetrics` for clients that ask for it, else the text format
+    /// of Prometheus.
+    #[arg(long, env = "MCO_METRICS_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    metrics_addr: SocketAddr,
 
     /// How log lines look.
     #[arg(long, env = "MCO_LOG_FORMAT", value_enum, default_value = "text")]
@@ -72,10 +107,20 @@ pub struct Options {
     log: String,
 }
 
+fn is_namespace(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let parsed = parse::duration(text).and_then(|duration| Duration::try_from(duration).ok());
+    parsed.ok_or("write hours, minutes and seconds in this order, such as 15s or 1m30s")
+}
+
 /// Runs the controller until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// An allowed endpoint is no origin, the cluster cannot be found, the hash key cannot be had, or an address cannot be listened on.
+/// An allowed endpoint is no origin, the durations of the lease do not fit together, the cluster cannot
+/// be found, the hash key cannot be had, an address cannot be listened on, or the lease was lost.
 pub fn run(options: Options) -> anyhow::Result<()> {
     // Here and not by clap, which would repeat a value with a password in it.
     let mut origins = options.allow_endpoint.iter().filter(|origin| !origin.is_empty());
@@ -84,17 +129,23 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         "--allow-endpoint or MCO_ALLOW_ENDPOINT: write scheme, host and port only, such as \
          http://127.0.0.1:8443, without user, path or query"
     );
+    anyhow::ensure!(
+        options.watch_namespace.iter().all(|name| name.is_empty() || is_namespace(name)),
+        "--watch-namespace or MCO_WATCH_NAMESPACE: write the names of namespaces, each of lower-case \
+         letters, digits and `-`, with commas between them in the variable"
+    );
+    let terms = Terms::new(options.lease_duration, options.renew_deadline);
+    let terms = terms.context("--lease-duration and --renew-deadline")?;
     telemetry::start(options.log_format, &options.log)
         .context("--log or MCO_LOG: write a level such as `info`, or `target=level`")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(options));
+    let ended = runtime.block_on(serve(options, terms));
     // Whatever is left has had its time.
     runtime.shutdown_timeout(LEFTOVERS_END_WITHIN);
     ended
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
     // Before anything that takes time: a signal during the start counts as well.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -108,48 +159,106 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 
     let readiness = Readiness::default();
     serve_health(options.health_addr, readiness.clone()).await?;
-    let start = async {
-        let config = cluster_config().await?;
-        // What kube says may repeat keys, or what a login program has printed.
-        let client = Client::try_from(config).map_err(|_| {
-            anyhow!(
-                "the kubeconfig has no usable way to log in; check with `kubectl get namespaces`"
-            )
-        })?;
-        let hash_key = hash_key(&client, &options.namespace).await?;
-        anyhow::Ok((client, hash_key))
-    };
-    let (client, hash_key) = tokio::select! {
-        started = start => started?,
+    let metrics = Metrics::default();
+    serve_metrics(options.metrics_addr, metrics.clone()).await?;
+    let client = tokio::select! {
+        client = client() => client?,
         () = &mut asked_to_stop => {
             tracing::info!("the operator has ended before it began");
             return Ok(());
         }
     };
-    let environment = Environment::new(options.namespace, options.allow_endpoint, |name| {
+    let namespace = options.namespace.clone();
+    let mut office = options.leader_election.then(|| Office::new(&client, &namespace, terms));
+    let mut environment = Environment::new(options.namespace, options.allow_endpoint, |name| {
         super::environment(name)
     });
+    environment.scope = Scope::of(options.watch_namespace);
+    environment.metrics = metrics.clone();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
-    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (begin, begun) = oneshot::channel();
+    let begun = async {
+        match begun.await {
+            Ok(hash_key) => {
+                metrics.lead(true);
+                hash_key
+            }
+            // What could not begin ends the process.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let (stop, stopped) = oneshot::channel();
     let stopped = async move {
         let _ = stopped.await;
     };
+    let leadership = office.as_ref().map_or_else(Leadership::unshared, Office::leadership);
+    let clock = Clock::system();
     let controller =
-        controller::run(client, environment, hash_key, Clock::system(), readiness, stopped);
+        controller::run(client.clone(), environment, clock, readiness, leadership, begun, stopped);
     let mut controller = std::pin::pin!(controller);
-    tokio::select! {
-        () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
-        () = &mut asked_to_stop => {}
+    {
+        let leading = lead(office.as_mut(), &client, &namespace, begin);
+        let mut leading = std::pin::pin!(leading);
+        tokio::select! {
+            biased;
+            () = &mut asked_to_stop => {}
+            ended = &mut leading => return ended,
+            () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
+        }
+        // Fails only after the controllers have ended.
+        let _ = stop.send(());
+        let ended = tokio::select! {
+            ended = &mut leading => return ended,
+            ended = tokio::time::timeout(STOP_WITHIN, controller) => ended,
+        };
+        if ended.is_err() {
+            tracing::warn!("something was still under way after {STOP_WITHIN:?}");
+            return Ok(());
+        }
     }
-    // Fails only after the controllers have ended.
-    let _ = stop.send(());
-    if tokio::time::timeout(STOP_WITHIN, controller).await.is_ok() {
-        tracing::info!("the operator has ended");
-    } else {
-        tracing::warn!("something was still under way after {STOP_WITHIN:?}");
+    if let Some(office) = office {
+        office.release().await;
     }
+    tracing::info!("the operator has ended");
     Ok(())
+}
+
+/// A client of the cluster that `KUBECONFIG` or the service account names.
+///
+/// # Errors
+/// There is none, or there is no usable way to log in.
+pub(super) async fn client() -> anyhow::Result<Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = cluster_config().await?;
+    // What kube says may repeat keys, or what a login program has printed.
+    Client::try_from(config).map_err(|_| {
+        anyhow!("the kubeconfig has no usable way to log in; check with `kubectl get namespaces`")
+    })
+}
+
+/// Waits until this process may act, has it begin, and ends only when it may no more.
+async fn lead(
+    office: Option<&mut Office>,
+    client: &Client,
+    namespace: &str,
+    begin: oneshot::Sender<HashKey>,
+) -> anyhow::Result<()> {
+    let Some(office) = office else {
+        let _ = begin.send(hash_key(client, namespace).await?);
+        return std::future::pending().await;
+    };
+    office.win().await?;
+    let keep = office.keep();
+    let act = async {
+        // Read now and not before: another leader may have made it anew.
+        let _ = begin.send(hash_key(client, namespace).await?);
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = keep => ended,
+        ended = act => ended,
+    }
 }
 
 /// The cluster, from `KUBECONFIG` or the service account.
@@ -246,19 +355,19 @@ pub(super) fn random_bytes() -> [u8; HashKey::BYTES] {
     digest.finalize().into()
 }
 
-/// `/livez`: the process runs. `/readyz`: everything was listed once.
+/// `/livez`: the process runs. `/readyz`: everything was listed once; else what was not, and why.
 async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("--health-addr {address}: cannot listen there"))?;
+    let listener = listen("--health-addr", "MCO_HEALTH_ADDR", address).await?;
     tracing::info!(address = %listener.local_addr()?, "health is served");
     let ready = move || {
-        let ready = readiness.is_ready();
+        let (ready, missing) = (readiness.is_ready(), readiness.missing());
         async move {
             if ready {
-                (StatusCode::OK, "ok\n")
+                (StatusCode::OK, "ok\n".to_owned())
             } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "not everything was listed yet\n")
+                let mut lines = vec!["not everything was listed yet".to_owned()];
+                lines.extend(missing);
+                (StatusCode::SERVICE_UNAVAILABLE, lines.join("\n") + "\n")
             }
         }
     };
@@ -266,4 +375,47 @@ async fn serve_health(address: SocketAddr, readiness: Readiness) -> anyhow::Resu
         Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(())
+}
+
+/// `/metrics`: what is counted, and what is true now.
+async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> anyhow::Result<()> {
+    let listener = listen("--metrics-addr", "MCO_METRICS_ADDR", address).await?;
+    tracing::info!(address = %listener.local_addr()?, "metrics are served");
+    let page = move |headers: HeaderMap| {
+        let metrics = metrics.clone();
+        async move {
+            // Several headers count as one list.
+            let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let accept = accepted.collect::<Vec<_>>().join(",");
+            // It looks at every contact, and reads files.
+            let page = tokio::task::spawn_blocking(move || metrics.page(Some(&accept))).await;
+            match page {
+                Ok(page) => (StatusCode::OK, [(CONTENT_TYPE, page.content_type)], page.body),
+                Err(_) => {
+                    let why = "the metrics could not be put together\n".to_owned();
+                    (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], why)
+                }
+            }
+        }
+    };
+    let router = Router::new().route("/metrics", get(page));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}
+
+/// Listens at the address of a flag, or says what to write instead.
+async fn listen(flag: &str, variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (why, instead) = match error.kind() {
+            io::ErrorKind::AddrInUse => ("another program listens there", "a free address"),
+            io::ErrorKind::AddrNotAvailable => {
+                ("this machine does not have that address", "one that it has")
+            }
+            io::ErrorKind::PermissionDenied => {
+                ("the system does not allow it", "a port above 1023")
+            }
+            _ => ("the system cannot listen there", "another address"),
+        };
+        anyhow!("{flag} {address}: {why}; give {instead} with {flag} or {variable}")
+    })
 }

@@ -66,8 +66,7 @@ impl Client {
     /// Longest wait for a connection: name, TCP and TLS together. Source: the official SDKs.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Longest a call takes from its start to the last byte of the answer. A lease must outlast
-    /// it. Source: the official SDKs' read time-out.
+    /// Longest a call takes from its start to the last byte of the answer. Source: the official SDKs' read time-out.
     pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// The time-outs of a call; only tests choose others.
@@ -109,7 +108,8 @@ impl Client {
     }
 
     /// Sends one call, once, and reads its answer. `now` is the time that is signed; the cloud
-    /// refuses one that is more than 15 minutes off.
+    /// refuses one that is more than 15 minutes off. It takes no longer than `time`, nor than
+    /// [`Self::CALL_TIMEOUT`].
     ///
     /// Dropping the future of a write before it ends leaves its outcome unknown, as
     /// `FailureClass::OutcomeUnknown` does.
@@ -123,9 +123,10 @@ impl Client {
         call: &Call,
         keys: &AccessKeys,
         now: Timestamp,
+        time: Duration,
     ) -> Result<Reply, CallError> {
         let started = Instant::now();
-        let result = self.exchange(call, keys, now).await;
+        let result = self.exchange(call, keys, now, time).await;
         let elapsed_ms = started.elapsed().as_millis();
         let action = call.action().as_str();
         match &result {
@@ -155,16 +156,18 @@ impl Client {
         call: &Call,
         keys: &AccessKeys,
         now: Timestamp,
+        time: Duration,
     ) -> Result<Reply, CallError> {
         let action = call.action();
         let operation = wire::encode(call);
         let private = wire::Private::of(&operation, Some(keys));
         let nonce = uuid::Uuid::new_v4().to_string();
         let form = sign::form(operation, sign::Operation::of(action), keys, &nonce, now);
-        let answer = self.transport.post(None, form).await.map_err(|failure| match failure {
-            NoAnswer::Unsent => error::unsent(action),
-            NoAnswer::Unanswered => error::unanswered(action),
-        })?;
+        let answer =
+            self.transport.post(None, form, time).await.map_err(|failure| match failure {
+                NoAnswer::Unsent => error::unsent(action),
+                NoAnswer::Unanswered => error::unanswered(action),
+            })?;
         match answer {
             Answer { status: 200..=299, body: Some(body), .. } => wire::decode(action, &body)
                 .ok()

@@ -13,6 +13,7 @@ use crate::domain::access::Endpoint;
 pub(super) struct Transport {
     http: reqwest::Client,
     url: reqwest::Url,
+    longest: Duration,
 }
 
 /// Time-outs of one request.
@@ -76,18 +77,25 @@ impl Transport {
             with_compiled_in_roots(builder(&url, limits))?.build()
         });
         let http = http.map_err(|_| BuildError::Tls)?;
-        Ok(Self { http, url })
+        Ok(Self { http, url, longest: limits.call })
     }
 
-    /// Posts a form. `query` stands in the URL: nothing private may.
+    /// Posts a form, and waits no longer than `time` for the whole answer. `query` stands in the URL:
+    /// nothing private may.
     ///
     /// # Errors
     /// There is no answer.
-    pub(super) async fn post(&self, query: Option<&str>, form: String) -> Result<Answer, NoAnswer> {
+    pub(super) async fn post(
+        &self,
+        query: Option<&str>,
+        form: String,
+        time: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let mut url = self.url.clone();
         url.set_query(query);
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        answer(self.http.post(url).header(CONTENT_TYPE, form_type).body(form)).await
+        let request = self.http.post(url).header(CONTENT_TYPE, form_type).body(form);
+        answer(request.timeout(time.min(self.longest))).await
     }
 
     /// Sends a request without a body for a path. A private header MUST be marked as sensitive.

@@ -1,7 +1,7 @@
 //! One pass over a `ContactPolicy`: what was found is put together and told. Single contacts are
 //! judged as they change, in `standings`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +12,22 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::gather::{SETTLES_FOR, World, new_text};
+use super::open_reports::{self, Together};
 use super::report::{self, Happening, Interrupted, Written};
-use super::standings::{Asked, Found, Key, Standing};
+use super::standings::{Asked, Found, Standing};
 use crate::api::contact_policy::{CoverageStatus, PolicyCounts, ViolationStatus};
+use crate::api::open_report::Report;
 use crate::api::status::PolicyFacts;
 use crate::api::{self, ContactPolicy, parse};
 use crate::directory::{Directory, Outcome, Priority};
 use crate::domain::call::{Action as Operation, Call, CallError, FailureClass, Page, Reply};
+use crate::domain::contact::DirectoryId;
 use crate::domain::policy::Policy;
+use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Finding, Reason, Status};
 use crate::plan::compliance::{self, Evaluation};
 use crate::plan::coverage::{Among, Row, Tree, needs_tree};
+use crate::plan::policy::message;
 
 /// How long it is believed where accounts stand.
 const TREE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -45,16 +50,19 @@ pub(super) async fn reconcile(
             let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
             let compliant = Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
             let said = Evaluation { ready, compliant };
-            let news = News { said, contacts: None, violations: None, coverage: None };
+            let news =
+                News { said, contacts: None, violations: None, coverage: None, reports: None };
             return tell(&world, &object, news).await;
         }
     };
     let (asked, now) = (is_asked(&object), world.clock.now());
     let no_tree = read_trees(&world, &policy, asked).await;
+    let reports = open_reports::are_wanted(&world, &object, asked).await.then_some(&*object);
     // What was found for another spec is not told as if it was for this one.
     let found = world.standings.with(&name, |standing| {
-        let is_read = !standing.found.values().any(|found| found.unread);
-        (*standing.policy == policy).then(|| (is_read, put_together(&world, standing, no_tree)))
+        let is_read = !standing.found.values().any(|found| found.contact.unread);
+        let news = || put_together(&world, standing, no_tree, reports);
+        (*standing.policy == policy).then(|| (is_read, news()))
     });
     let Some((is_read, news)) = found.flatten() else {
         return Ok(Action::await_change());
@@ -65,7 +73,7 @@ pub(super) async fn reconcile(
         // After a restart: what was true before is not taken back until the Secrets were read.
         return Ok(Action::await_change());
     }
-    let begins = world.started_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
+    let begins = world.term().began_at.saturating_add(SETTLES_FOR).is_ok_and(|until| now < until);
     if was_told && begins && !asked && news.said.ready.status != Status::True {
         // Nor until directories had the time to connect.
         world.wake_policies([name]);
@@ -89,15 +97,24 @@ struct News {
     contacts: Option<PolicyCounts>,
     violations: Option<Vec<ViolationStatus>>,
     coverage: Option<Vec<CoverageStatus>>,
+    reports: Option<Vec<Report>>,
 }
 
-/// Puts together what was found.
-fn put_together(world: &World, standing: &Standing, no_tree: Option<Finding>) -> News {
+/// Puts together what was found. Reports are made for the object that is given, if one is.
+fn put_together(
+    world: &World,
+    standing: &Standing,
+    no_tree: Option<Finding>,
+    reports: Option<&ContactPolicy>,
+) -> News {
     let Standing { policy, found, tally } = standing;
-    let judged: Vec<_> = found.values().filter_map(|found| found.violations.as_ref()).collect();
-    let violating = judged.iter().filter(|violations| !violations.is_empty()).count();
-    let unknown = found.values().filter(|found| found.unknown).count();
+    let judged: Vec<_> = found.values().filter_map(|found| found.judged.as_ref()).collect();
+    let violating = judged.iter().filter(|judged| !judged.violated.is_empty()).count();
+    let unknown = found.values().filter(|found| found.is_unknown()).count();
     let rows = tally.rows(&policy.coverage);
+    let unmanaged = unmanaged(world, policy);
+    let together = Together { rows: &rows, no_tree: no_tree.as_ref(), unmanaged: &unmanaged };
+    let reports = reports.map(|object| open_reports::of_policy(object, standing, &together));
     let summary = compliance::Found {
         looked_at: found.len(),
         matched: judged.len(),
@@ -105,7 +122,7 @@ fn put_together(world: &World, standing: &Standing, no_tree: Option<Finding>) ->
         unknown,
         rows: &rows,
         no_tree,
-        unmanaged: &unmanaged(world, policy),
+        unmanaged: &unmanaged,
     };
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     News {
@@ -115,8 +132,9 @@ fn put_together(world: &World, standing: &Standing, no_tree: Option<Finding>) ->
             compliant: count(judged.len() - violating - unknown),
             violating: count(violating),
         }),
-        violations: Some(violations_of(found)),
+        violations: Some(violations_of(standing)),
         coverage: Some(rows.iter().map(row_status).collect()),
+        reports,
     }
 }
 
@@ -135,13 +153,15 @@ fn row_status(row: &Row<'_>) -> CoverageStatus {
     }
 }
 
-fn violations_of(found: &BTreeMap<Key, Found>) -> Vec<ViolationStatus> {
-    let each = found.iter().flat_map(|((namespace, name), found)| {
-        found.violations.iter().flatten().map(move |violation| ViolationStatus {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            rule: violation.rule.as_str().to_owned(),
-            message: violation.message.clone(),
+/// As many as are shown: the texts are made from the rules when they are told.
+fn violations_of(Standing { policy, found, .. }: &Standing) -> Vec<ViolationStatus> {
+    let each = found.iter().flat_map(|(key, found)| {
+        let violated = found.judged.iter().flat_map(|judged| &judged.violated);
+        violated.map(move |rule| ViolationStatus {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            rule: rule.as_str().to_owned(),
+            message: message(*rule, &policy.contact),
         })
     });
     each.take(api::contact_policy::VIOLATIONS_MAX).collect()
@@ -193,8 +213,8 @@ async fn read_trees(world: &World, policy: &Policy, asked: bool) -> Option<Findi
         return None;
     }
     let mut missing = None;
-    for name in lived_in(world, policy) {
-        if let Some(why) = read_tree(world, policy, &name, asked).await {
+    for home in lived_in(world, policy) {
+        if let Some(why) = read_tree(world, policy, &home, asked).await {
             missing = missing.or(Some(why));
         }
     }
@@ -205,38 +225,44 @@ async fn read_trees(world: &World, policy: &Policy, asked: bool) -> Option<Findi
     missing
 }
 
+/// A directory in which contacts live, and the ResourceDirectory by which they reach it.
+type Home = (String, DirectoryId);
+
 /// The directories in which contacts of a policy live.
-fn lived_in(world: &World, policy: &Policy) -> BTreeSet<String> {
-    let living = |standing: &Standing| {
-        let found = standing.found.values().filter(|found| found.covering.is_some());
-        found.map(|found| found.directory.to_string()).collect()
+fn lived_in(world: &World, policy: &Policy) -> BTreeSet<Home> {
+    let home = |found: &Found| {
+        let given = found.contact.given.as_ref()?;
+        Some((found.contact.directory.clone(), given.directory.clone()))
     };
+    let living = |standing: &Standing| standing.found.values().filter_map(home).collect();
     world.standings.with(&policy.name, living).unwrap_or_default()
 }
 
-async fn read_tree(world: &World, policy: &Policy, name: &str, asked: bool) -> Option<Finding> {
-    let _listing = world.standings.listing.lock().await;
+async fn read_tree(world: &World, policy: &Policy, home: &Home, asked: bool) -> Option<Finding> {
+    let (name, id) = home;
+    let listing = world.standings.listing(id);
+    let _listing = listing.lock().await;
     let now = world.clock.now();
     let is_new = |at: Timestamp, pause| now.duration_since(at) < pause;
-    let Asked { told, failed } = world.standings.asked(name);
+    let Asked { told, failed } = world.standings.asked(id);
     if !asked && told.is_some_and(|told| is_new(told, TREE_KEPT_FOR)) {
         return None;
     }
     let failed = failed.filter(|(at, _)| !asked && is_new(*at, TREE_PAUSE));
     let listed = match (&failed, world.directory(name)) {
         (Some((_, error)), _) => Err(Some(error.clone())),
-        (None, Some(directory)) => list_accounts(&directory).await,
+        (None, Some(directory)) => list_accounts(&directory, id).await,
         (None, None) => Err(None),
     };
     match listed {
         Ok(tree) => {
-            let concerned = world.standings.set_tree(name, tree, now);
+            let concerned = world.standings.set_tree(id, tree, now);
             world.wake_policies(concerned.into_iter().filter(|it| *it != policy.name));
             None
         }
         Err(error) => {
             if let Some(error) = error.as_ref().filter(|_| failed.is_none()) {
-                world.standings.note_failure(name, error.clone(), now);
+                world.standings.note_failure(id, error.clone(), now);
             }
             // What was known an hour ago is still better than nothing.
             let known = told.is_some_and(|told| is_new(told, TREE_KEPT_FOR + TREE_KEPT_FOR));
@@ -265,11 +291,16 @@ fn unlisted(name: &str, error: Option<&CallError>) -> Finding {
     }
 }
 
-/// All accounts of a directory; or why not, if the API said so.
-async fn list_accounts(directory: &Directory) -> Result<Tree, Option<CallError>> {
+/// All accounts of a directory; or why not, if the API said so. Nothing is asked if it is another one
+/// by now.
+async fn list_accounts(directory: &Directory, id: &DirectoryId) -> Result<Tree, Option<CallError>> {
     let mut paths = Vec::new();
     for page in 1..=PAGES_MAX {
-        let call = move |_: &_, _| Some(Call::ListAccounts { page });
+        let id = id.clone();
+        let call = move |snapshot: &Snapshot, _| {
+            let is_it = snapshot.identity().is_some_and(|it| it.directory_id == id);
+            is_it.then_some(Call::ListAccounts { page })
+        };
         match directory.perform(Priority::Poll, call).await {
             Outcome::Done(Ok(Reply::Accounts(Page { items, total }))) => {
                 let empty = items.is_empty();
@@ -286,7 +317,8 @@ async fn list_accounts(directory: &Directory) -> Result<Tree, Option<CallError>>
 }
 
 async fn tell(world: &World, object: &ContactPolicy, news: News) -> Result<Action, Interrupted> {
-    let News { said: Evaluation { ready, compliant }, contacts, violations, coverage } = news;
+    let News { said: Evaluation { ready, compliant }, contacts, violations, coverage, reports } =
+        news;
     let before = object.status.as_ref().and_then(|status| {
         status.conditions.iter().find(|known| known.type_ == "Compliant").cloned()
     });
@@ -312,6 +344,9 @@ async fn tell(world: &World, object: &ContactPolicy, news: News) -> Result<Actio
         };
         let happening = Happening { type_, reason, note: compliant.message, action: "Evaluate" };
         report::publish(world, &object.object_ref(&()), happening).await;
+    }
+    if let Some(reports) = reports {
+        open_reports::publish(world, object, &reports).await?;
     }
     Ok(Action::await_change())
 }

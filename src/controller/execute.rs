@@ -10,9 +10,10 @@ use super::claims::Contact;
 use super::gather::{Judgement, World};
 use super::message_contact::Pass;
 use super::report::{self, Asked, Counted, Happening, Interrupted, Written};
+use super::trail;
 use crate::api::MessageContact;
 use crate::directory::{NotListed, Outcome, Priority};
-use crate::domain::call::{Action, Call, CallError, Changes, DeletionState, FailureClass, Reply};
+use crate::domain::call::{Action, Call, CallError, DeletionState, FailureClass, Reply};
 use crate::domain::contact::{Recorded, Uid};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verification::{ChannelRecord, Verification};
@@ -284,12 +285,13 @@ async fn send(
             unchanged.then(|| planned.clone())
         }
     };
+    let ended = trail::line(judgement, priority);
     if matches!(planned, Call::AddMessageContact(_)) {
         // Whether it was sent must be known for certain; few wait here, and the lane asks again.
-        return directory.perform(priority, decide).await;
+        return directory.perform_and_tell(priority, decide, ended).await;
     }
     let changed = world.told_of_changes(&pass.uid);
-    let mut performed = std::pin::pin!(directory.perform(priority, decide));
+    let mut performed = std::pin::pin!(directory.perform_and_tell(priority, decide, ended));
     let is_message = judgement.plan.send.is_some();
     let outcome = tokio::select! {
         outcome = &mut performed => outcome,
@@ -348,7 +350,7 @@ fn after(
 fn take_back(world: &World, judgement: &Judgement, never_sent: &Send) {
     let Send { target, contact, at } = never_sent;
     if let Some(directory) = &judgement.plan.record.directory_id {
-        world.ledgers.change(directory, |ledger| ledger.taken_back(target, contact, *at));
+        world.term().ledgers.change(directory, |ledger| ledger.taken_back(target, contact, *at));
     }
 }
 
@@ -369,7 +371,7 @@ fn no_longer_to_send(world: &World, uid: &Uid, send: &Send) {
 fn after_sent(world: &World, judgement: &Judgement, action: Action) {
     let now = world.clock.now();
     if let Some(directory) = &judgement.plan.record.directory_id {
-        world.ledgers.change(directory, |ledger| ledger.answered(now));
+        world.term().ledgers.change(directory, |ledger| ledger.answered(now));
     }
     note_setback(world, judgement, action, None);
 }
@@ -379,7 +381,7 @@ fn after_unsent(world: &World, judgement: &Judgement, send: &Send, error: &CallE
     let Some(directory) = &judgement.plan.record.directory_id else { return };
     let now = world.clock.now();
     let mut is_over = true;
-    world.ledgers.change(directory, |ledger| {
+    world.term().ledgers.change(directory, |ledger| {
         let next = ledger_after(ledger, send, error, now);
         is_over = next.is_some();
         next.unwrap_or_else(|| ledger.clone())
@@ -422,7 +424,7 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
             Some(Happening::done("Created", "AddMessageContact", note))
         }
         (Call::UpdateMessageContact(_, changes), _) => {
-            let note = format!("changed in the directory: {}", fields(changes).join(", "));
+            let note = format!("changed in the directory: {}", trail::fields(changes).join(", "));
             Some(Happening::done("Updated", "UpdateMessageContact", note))
         }
         (Call::SendEmailVerificationForMessageContact(..), _) => {
@@ -455,18 +457,4 @@ fn happening(call: &Call, reply: &Reply) -> Option<Happening> {
         }
         _ => None,
     }
-}
-
-fn fields(changes: &Changes) -> Vec<&'static str> {
-    let Changes { name, title, email, phone, message_types } = changes;
-    [
-        ("name", name.is_some()),
-        ("title", title.is_some()),
-        ("emailAddress", email.is_some()),
-        ("phoneNumber", phone.is_some()),
-        ("messageTypes", message_types.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(field, changed)| changed.then_some(field))
-    .collect()
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,8 +16,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::claims::{Claim, Claims, Contact};
 use super::ledgers::Ledgers;
+use super::measured::Awaited;
+use super::open_reports::OpenReports;
 use super::policies::Policies;
 use super::report::{Interrupted, within};
+use super::scope::Scope;
 use super::secrets::{Places, Secrets, Wish};
 use super::standings::Standings;
 use super::triggers::Waker;
@@ -30,12 +35,14 @@ use crate::domain::contact::{
 use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
+use crate::lease::Leadership;
 use crate::plan::hash::HashKey;
 use crate::plan::policy::{self, Opinion, Place};
 use crate::plan::{
     self, AddFate, Attempts, Connection, Definition, Desired, Holder, Input, Namesake, Plan,
     Setbacks, Unsent, View,
 };
+use crate::telemetry::Metrics;
 
 /// Everything that the controllers share.
 pub struct World {
@@ -45,8 +52,10 @@ pub struct World {
     pub clock: Clock,
     /// What the operator was started with.
     pub environment: Environment,
-    /// The key of the hashes in status.
-    pub hash_key: HashKey,
+    /// Whether something may begin that others see.
+    pub(super) leadership: Leadership,
+    /// Set before the first pass.
+    pub(super) term: OnceLock<Term>,
     /// The directories that are connected.
     pub registry: Registry,
     /// No pass begins anything any more.
@@ -56,20 +65,36 @@ pub struct World {
     pub(super) creates: Mutex<HashMap<String, Arc<Semaphore>>>,
     /// What was told of the definition of contacts last, for all that wait.
     pub(super) definition: tokio::sync::Mutex<Definition>,
-    pub(super) started_at: Timestamp,
     pub(super) contacts: Store<MessageContact>,
     pub(super) directories: Store<ResourceDirectory>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(super) claims: RwLock<Claims>,
     pub(super) memory: Mutex<HashMap<Uid, Memory>>,
     pub(super) secrets: Secrets,
-    pub(super) ledgers: Ledgers,
     pub(super) policies: Policies,
     pub(super) policy_objects: Store<ContactPolicy>,
     pub(super) standings: Standings,
+    pub(super) open_reports: OpenReports,
     pub(super) policy_waker: Waker<ContactPolicy>,
     pub(super) contact_waker: Waker<MessageContact>,
     pub(super) directory_waker: Waker<ResourceDirectory>,
+}
+
+/// The time in which this process acts: from its start, or from when it has won the lease, to its
+/// end. Before, it only follows what happens in the cluster.
+pub(super) struct Term {
+    /// When it began.
+    pub(super) began_at: Timestamp,
+    /// The key of the hashes in status, as it was read then.
+    pub(super) hash_key: HashKey,
+    /// The messages of each directory.
+    pub(super) ledgers: Ledgers,
+}
+
+impl Term {
+    pub(super) fn new(hash_key: HashKey, began_at: Timestamp) -> Self {
+        Self { began_at, ledgers: Ledgers::new(&hash_key), hash_key }
+    }
 }
 
 /// What the operator was started with.
@@ -77,16 +102,21 @@ pub struct World {
 pub struct Environment {
     /// The namespace of the operator itself.
     pub namespace: String,
+    /// The namespaces whose objects it sees.
+    pub scope: Scope,
     /// Endpoints that may be used beside the built-in ones, each an exact origin.
     pub allow_list: Vec<String>,
     /// What it says about access keys.
     pub keys: Ambient,
     /// Whose certificates are trusted.
     pub roots: Roots,
+    /// Where it is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Environment {
-    /// Reads keys as the vendor's tools do, and where certificates are as OpenSSL does.
+    /// Reads keys as the vendor's tools do, and where certificates are as OpenSSL does. All namespaces
+    /// are seen.
     #[must_use]
     pub fn new(
         namespace: String,
@@ -95,7 +125,8 @@ impl Environment {
     ) -> Self {
         let roots = Roots::from_environment(&lookup);
         let keys = Ambient::read(lookup, &allow_list);
-        Self { namespace, allow_list, keys, roots }
+        let metrics = Metrics::default();
+        Self { namespace, scope: Scope::All, allow_list, keys, roots, metrics }
     }
 }
 
@@ -119,6 +150,8 @@ pub(super) struct Memory {
     pub(super) waiting: Option<Arc<Notify>>,
     /// How many passes in a row the apiserver has interrupted.
     pub(super) interruptions: u32,
+    /// The spec that the cloud does not have yet, and since when.
+    pub(super) awaited: Option<Awaited>,
 }
 
 impl Memory {
@@ -168,6 +201,11 @@ pub(super) struct Judgement {
 }
 
 impl World {
+    /// The term that this process is in. Only passes ask for it, and they begin with it.
+    pub(super) fn term(&self) -> &Term {
+        self.term.get().expect("the term begins before the first pass")
+    }
+
     pub(super) fn claims(&self) -> RwLockReadGuard<'_, Claims> {
         self.claims.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -373,7 +411,7 @@ impl World {
     ) -> Option<Timestamp> {
         let object = object?;
         let until =
-            self.started_at.saturating_add(SETTLES_FOR).ok().filter(|until| now < *until)?;
+            self.term().began_at.saturating_add(SETTLES_FOR).ok().filter(|until| now < *until)?;
         let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
         let answered = conditions.any(|known| {
             known.type_ == "Ready"
@@ -438,8 +476,9 @@ impl World {
         let runtime = self.directory(&directory_name);
         let mut settling = None;
         let identity = snapshot.and_then(Snapshot::identity);
-        let ledger =
-            identity.map(|identity| self.ledgers.of(&identity.directory_id)).unwrap_or_default();
+        let ledger = identity
+            .map(|identity| self.term().ledgers.of(&identity.directory_id))
+            .unwrap_or_default();
         let question = Question {
             name: &directory_name,
             spec: directory_spec.as_ref(),
@@ -463,7 +502,7 @@ impl World {
                 rival: name.as_ref().is_some_and(|it| self.has_rival(&object, &uid, &recorded, it)),
                 lists: snapshot.lists(),
                 outranked: self.is_outranked(&object, &uid, &recorded),
-                add: add_fate(&recorded, &memory, self.started_at, now),
+                add: add_fate(&recorded, &memory, self.term().began_at, now),
                 allowed_members: admitting.and_then(|spec| spec.allowed_members.as_ref()),
                 ledger: &ledger,
             }),
@@ -485,7 +524,7 @@ impl World {
             setbacks: &memory.setbacks,
             unsent: &memory.unsent,
             attempts: &memory.attempts,
-            hash_key: &self.hash_key,
+            hash_key: &self.term().hash_key,
         };
         let plan = policy::beside(plan::plan(&input, now), &said);
         let observed = plan.record.contact_id.as_ref().and_then(|id| match snapshot?.sight(id) {
@@ -537,10 +576,12 @@ impl World {
         if spec.is_some_and(|spec| !self.admits(spec, &namespace)) {
             return blocked(not_admitted(directory, &self.environment.namespace));
         }
+        // Where nothing is written anyhow, people want to see what differs.
+        let writes = spec.is_none_or(|spec| spec.management != Management::ReportOnly);
         match wanted {
             Ok(wanted) => match spec.and_then(|spec| not_allowed(spec, wanted)) {
                 Some(ids) => blocked(member_not_allowed(directory, &ids)),
-                None => match policy::denial(opinions) {
+                None => match policy::denial(opinions).filter(|_| writes) {
                     Some(finding) => blocked(finding),
                     None => Some(Desired::Present(wanted)),
                 },

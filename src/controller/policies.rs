@@ -55,12 +55,15 @@ pub(super) async fn watch(
     while let Some(event) = events.next().await {
         let is_listed = matches!(event, Event::InitDone);
         for change in shown.changes(&event) {
+            if let Change::Gone(_, uid) = &change {
+                world.open_reports.forget(uid);
+            }
             let (Change::Gone(key, _) | Change::Seen(key)) = change;
             let object = world.policy_objects.get(&key);
             let after = object.and_then(|object| followed(&object));
             let before = world.policies.set(&key.name, after.clone());
             if before != after {
-                world.weigh_all(&key.name);
+                world.weigh_all(std::slice::from_ref(&key.name));
             }
             world.policy_waker.wake(key.clone());
             if indexed.is_none() {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::claims::SetAside;
 use super::gather::{Judgement, World, version};
+use super::trail;
 use crate::api::{
     self, ContactPolicy, MessageContact, MessageContactStatus, ResourceDirectory,
     ResourceDirectoryStatus, status,
@@ -41,8 +42,11 @@ pub(super) enum Interrupted {
     #[error("somebody else writes the object at the same time")]
     Contended,
     /// It did not answer in time.
-    #[error("the apiserver did not answer within {REQUEST_TIMEOUT:?}")]
+    #[error("the apiserver did not answer in time")]
     Unanswered,
+    /// Nothing was sent, as another process may hold the lease.
+    #[error("the lease is not surely held any more")]
+    NotLeading,
 }
 
 /// Longest wait for the answer to one request; kube's client has no limit of its own.
@@ -52,7 +56,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn within<T>(
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Interrupted> {
-    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+    at_most(REQUEST_TIMEOUT, request).await
+}
+
+async fn at_most<T>(
+    time: Duration,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Interrupted> {
+    match tokio::time::timeout(time, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Interrupted::Unanswered),
     }
@@ -154,6 +165,7 @@ async fn store(
     let written = write(world, api.patch_status(&name, &parameters(), &Patch::Merge(&patch))).await;
     if written.is_ok() {
         log(&next, &previous, object);
+        world.count(object, &previous, &next);
     }
     // After a conflict the version that is stored tells.
     if let Some((directory, contact)) = set_aside.filter(|_| was_refused(&written)) {
@@ -172,19 +184,23 @@ fn was_refused<T>(written: &Result<T, Interrupted>) -> bool {
         Err(Interrupted::Refused(kube::Error::Api(refusal))) => {
             (400..500).contains(&refusal.code) && refusal.code != 409
         }
+        // It never heard of it.
+        Err(Interrupted::NotLeading) => true,
         Err(Interrupted::Refused(_) | Interrupted::Contended | Interrupted::Unanswered) | Ok(_) => {
             false
         }
     }
 }
 
-/// One request that changes something; only so many are made at once.
-async fn write<T>(
+/// One request that changes something. Only so many are made at once, and none that could end after
+/// the lease.
+pub(super) async fn write<T>(
     world: &World,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Interrupted> {
     let _slot = world.cluster_writes.acquire().await;
-    within(request).await
+    let time = world.leadership.left().ok_or(Interrupted::NotLeading)?;
+    at_most(time.min(REQUEST_TIMEOUT), request).await
 }
 
 async fn written_now(
@@ -321,13 +337,13 @@ pub(super) async fn count_send(
     let Some(directory_id) = &judgement.plan.record.directory_id else { return Ok(Counted::Gone) };
     let Send { target, contact, at: _ } = send;
     let now = world.clock.now();
-    if world.ledgers.of(directory_id).may_send(target, contact, now).is_err() {
+    if world.term().ledgers.of(directory_id).may_send(target, contact, now).is_err() {
         return Ok(Counted::Refused);
     }
-    world.ledgers.change(directory_id, |ledger| ledger.with_send(target, contact, now));
+    world.term().ledgers.change(directory_id, |ledger| ledger.with_send(target, contact, now));
     let counted = store_ledger(world, &judgement.directory_name, directory_id).await;
     if !matches!(counted, Ok(Counted::Written)) {
-        world.ledgers.change(directory_id, |ledger| ledger.taken_back(target, contact, now));
+        world.term().ledgers.change(directory_id, |ledger| ledger.taken_back(target, contact, now));
     }
     counted
 }
@@ -338,12 +354,12 @@ async fn store_ledger(
     name: &str,
     directory_id: &DirectoryId,
 ) -> Result<Counted, Interrupted> {
-    let _storing = world.ledgers.storing.lock().await;
+    let _storing = world.term().ledgers.storing.lock().await;
     let api: Api<ResourceDirectory> = Api::all(world.client.clone());
     for _ in 0..LEDGER_TRIES {
         let Some(object) = within(api.get_opt(name)).await? else { return Ok(Counted::Gone) };
         let previous = object.status.clone().unwrap_or_default();
-        let verification_sends = status::sends(&world.ledgers.of(directory_id));
+        let verification_sends = status::sends(&world.term().ledgers.of(directory_id));
         if verification_sends == previous.verification_sends {
             return Ok(Counted::Written);
         }
@@ -521,7 +537,7 @@ async fn refresh(world: &World, judgement: &Judgement) -> Result<Written, Interr
 
 /// Drops what is never read: it is three quarters of an object's memory.
 pub(super) fn slim(object: &mut MessageContact) {
-    object.metadata.managed_fields = None;
+    trail::keep_author(object);
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }

@@ -208,7 +208,7 @@ fn load_ledger(world: &World, object: &ResourceDirectory) {
         let directory = DirectoryId::from(status.directory_id.as_deref()?);
         Some((directory, parse::ledger(status.verification_sends.as_ref()?)))
     };
-    world.ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
+    world.term().ledgers.load(Uid(object.uid().unwrap_or_default()), stored, world.clock.now());
 }
 
 pub(super) fn interrupted(
@@ -272,7 +272,7 @@ fn secret_read_pause(
 /// working on it, or else the oldest. Without this, chance would decide at each start which of the
 /// two works.
 fn awaits_elder(world: &World, object: &ResourceDirectory) -> bool {
-    let until = world.started_at.saturating_add(ELDERS_FIRST_FOR);
+    let until = world.term().began_at.saturating_add(ELDERS_FIRST_FOR);
     let directory = directory_id_of(object);
     if directory.is_none() || until.is_ok_and(|until| world.clock.now() >= until) {
         return false;
@@ -370,7 +370,8 @@ fn readiness(
 /// Says that the API sends no more messages today, if it has said so.
 fn sends_used_up(world: &World, directory: &Directory) -> String {
     let identity = directory.with_snapshot(|snapshot| snapshot.identity().cloned());
-    let until = identity.and_then(|known| world.ledgers.of(&known.directory_id).exhausted_until);
+    let until =
+        identity.and_then(|known| world.term().ledgers.of(&known.directory_id).exhausted_until);
     match until.filter(|until| *until > world.clock.now()) {
         Some(until) => format!(
             "; the verification messages of the account are used up, and none is sent before {until}"
@@ -408,7 +409,7 @@ async fn report(
         })
     });
     let (identity, inventory) = known.unwrap_or_default();
-    let ledger = identity.as_ref().map(|known| world.ledgers.of(&known.directory_id));
+    let ledger = identity.as_ref().map(|known| world.term().ledgers.of(&known.directory_id));
     let duplicate = directory.and_then(Directory::duplicate).map(|(identity, _)| identity);
     // One that was not meant does not replace the one that was.
     let identity = identity.or(duplicate).filter(|_| ready.reason != Reason::DirectoryChanged);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
@@ -21,9 +21,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::claims::Contact;
-use super::gather::{CLUSTER_WRITES_MAX, Environment, World, uid_of};
-use super::ledgers::Ledgers;
+use super::gather::{CLUSTER_WRITES_MAX, Environment, Term, World, uid_of};
+use super::open_reports::OpenReports;
 use super::policies::Policies;
+use super::readiness::{Lack, Readiness};
 use super::secrets::{self, Secrets};
 use super::shown::{Change, Shown};
 use super::standings::Standings;
@@ -34,19 +35,8 @@ use crate::clock::Clock;
 use crate::directory::{Changes, Registry};
 use crate::domain::contact::Uid;
 use crate::domain::snapshot::Sight;
+use crate::lease::Leadership;
 use crate::plan::hash::HashKey;
-
-/// Whether everything was listed once. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Whether directories, contacts, policies and namespaces were listed once.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// The counts in a directory's status may be late by this much: they are not worth a write for
 /// each contact of a backlog.
@@ -54,12 +44,16 @@ const COUNTS_LATE_BY: SignedDuration = SignedDuration::from_secs(5);
 
 /// Runs the controllers until `shutdown` ends: then no new call begins, and calls in flight are
 /// awaited and recorded.
+///
+/// Until `elected` has ended with the key of the hashes, only watches are followed. From then on
+/// everything is done as after a start, as far as `leadership` allows.
 pub async fn run(
     client: Client,
     environment: Environment,
-    hash_key: HashKey,
     clock: Clock,
     readiness: Readiness,
+    leadership: Leadership,
+    elected: impl Future<Output = HashKey>,
     shutdown: impl Future<Output = ()>,
 ) {
     let (contacts, contact_writer) = store();
@@ -69,14 +63,16 @@ pub async fn run(
     let (contact_waker, contact_queue) = Waker::new();
     let (directory_waker, directory_queue) = Waker::new();
     let (policy_waker, policy_queue) = Waker::new();
-    let (registry, changes) = Registry::new(clock.clone());
-    let started_at = clock.now();
+    let (registry, changes) = Registry::new(clock.clone(), environment.metrics.clone(), {
+        let leadership = leadership.clone();
+        Arc::new(move || leadership.left())
+    });
     let world = Arc::new(World {
         client,
         clock,
         environment,
-        ledgers: Ledgers::new(&hash_key),
-        hash_key,
+        leadership,
+        term: OnceLock::new(),
         registry,
         contacts: contacts.clone(),
         directories: directories.clone(),
@@ -85,23 +81,27 @@ pub async fn run(
         cluster_writes: Semaphore::new(CLUSTER_WRITES_MAX),
         creates: Mutex::default(),
         definition: tokio::sync::Mutex::default(),
-        started_at,
         claims: RwLock::default(),
         memory: Mutex::default(),
         secrets: Secrets::default(),
         policies: Policies::default(),
         policy_objects,
         standings: Standings::default(),
+        open_reports: OpenReports::default(),
         policy_waker,
         contact_waker,
         directory_waker,
     });
+    let watched = Arc::downgrade(&world);
+    let look = move || watched.upgrade().map(|world| world.gauges()).unwrap_or_default();
+    world.environment.metrics.show(look);
 
     let mut background = JoinSet::new();
     let (indexed, contacts_indexed) = oneshot::channel();
     let writers = (contact_writer, directory_writer, namespace_writer);
-    watch(&mut background, &world, writers, indexed, changes);
-    let policies_indexed = watch_policies(&mut background, &world, policy_writer);
+    let shared = (&world, &readiness);
+    watch(&mut background, shared, writers, indexed, changes);
+    let policies_indexed = watch_policies(&mut background, shared, policy_writer);
 
     // Nothing is decided before everything that could forbid it was seen once.
     let listed = async {
@@ -111,25 +111,54 @@ pub async fn run(
         let _ = directories.wait_until_ready().await;
         let _ = namespaces.wait_until_ready().await;
     };
-    let mut shutdown = std::pin::pin!(shutdown);
-    let stopped_early = tokio::select! {
-        () = listed => false,
-        () = &mut shutdown => true,
-    };
-    if !stopped_early {
-        readiness.0.store(true, Ordering::Release);
+    let listed = async {
+        listed.await;
+        readiness.begin();
         tracing::info!(
             contacts = contacts.len(),
             directories = directories.len(),
             namespaces = namespaces.len(),
-            "everything was listed; the controllers begin"
+            "everything was listed"
         );
-        for name in world.policies.all().keys() {
-            world.weigh_all(name);
-        }
-        walk(&world, (contact_queue, directory_queue, policy_queue), shutdown).await;
+    };
+    let mut queues = (contact_queue, directory_queue, policy_queue);
+    let mut shutdown = std::pin::pin!(shutdown);
+    let hash_key = tokio::select! {
+        ((), hash_key) = async { tokio::join!(listed, elected) } => Some(hash_key),
+        () = stand_by(&mut queues) => None,
+        () = &mut shutdown => None,
+    };
+    if let Some(hash_key) = hash_key {
+        tracing::info!("the controllers begin");
+        let _ = world.term.set(Term::new(hash_key, world.clock.now()));
+        let names: Vec<_> = world.policies.all().keys().cloned().collect();
+        world.weigh_all(&names);
+        wake_everybody(&world);
+        walk(&world, queues, shutdown).await;
     }
     background.shutdown().await;
+}
+
+/// Looks at all objects that there are.
+fn wake_everybody(world: &World) {
+    for object in world.directories.state() {
+        world.directory_waker.wake(ObjectRef::from_obj(object.as_ref()));
+    }
+    wake(world, world.contacts.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())));
+    for object in world.policy_objects.state() {
+        world.policy_waker.wake(ObjectRef::from_obj(object.as_ref()));
+    }
+}
+
+/// Takes out whom the watches wake, and looks at nobody. Never ends.
+async fn stand_by((contacts, directories, policies): &mut Queues) {
+    let mut woken = futures::stream::select(
+        futures::stream::select(contacts.map(drop), directories.map(drop)),
+        policies.map(drop),
+    );
+    while woken.next().await.is_some() {}
+    // Nobody can wake anybody any more.
+    std::future::pending().await
 }
 
 /// Where the watches write what they see.
@@ -139,31 +168,42 @@ type Writers =
 /// Starts what fills the stores, the index and the queues.
 fn watch(
     background: &mut JoinSet<()>,
-    world: &Arc<World>,
+    (world, readiness): (&Arc<World>, &Readiness),
     (contacts, directories, namespaces): Writers,
     indexed: oneshot::Sender<()>,
     changes: Changes,
 ) {
     let client = &world.client;
     let config = watcher::Config::default;
-    let contact_events = watcher(Api::<MessageContact>::all(client.clone()), config())
-        .backoff(Patience::default())
-        .modify(report::slim)
-        .reflect(contacts);
-    let contact_events = logged(contact_events, "MessageContact");
+    let scope = &world.environment.scope;
+    let watched = |api: Api<MessageContact>| {
+        watcher(api, config()).backoff(Patience::default()).modify(report::slim)
+    };
+    let contact_events = scope.events(
+        || watched(Api::all(client.clone())),
+        |namespace| watched(Api::namespaced(client.clone(), namespace)),
+    );
+    let contact_events = contact_events.reflect(contacts);
+    let contact_events = logged(contact_events, "MessageContact", readiness.clone());
     background.spawn(watch_contacts(Arc::clone(world), contact_events, indexed));
     let directory_events = watcher(Api::<ResourceDirectory>::all(client.clone()), config())
         .backoff(Patience::default())
         .modify(|object| object.metadata.managed_fields = None)
         .reflect(directories);
-    let directory_events = logged(directory_events, "ResourceDirectory");
+    let directory_events = logged(directory_events, "ResourceDirectory", readiness.clone());
     background.spawn(watch_directories(Arc::clone(world), directory_events));
-    let all_namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-    let namespace_events = watcher(all_namespaces, config())
-        .backoff(Patience::default())
-        .modify(|object| object.metadata.managed_fields = None)
-        .reflect(namespaces);
-    let namespace_events = logged(namespace_events, "Namespace");
+    // Namespaces belong to none: those that are seen are watched each by its name.
+    let watched = |config| {
+        let all = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        let events = watcher(all, config).backoff(Patience::default());
+        events.modify(|object| object.metadata.managed_fields = None)
+    };
+    let namespace_events = scope.events(
+        || watched(config()),
+        |namespace| watched(config().fields(&format!("metadata.name={namespace}"))),
+    );
+    let namespace_events = namespace_events.reflect(namespaces);
+    let namespace_events = logged(namespace_events, "Namespace", readiness.clone());
     background.spawn(watch_namespaces(Arc::clone(world), namespace_events));
     background.spawn(watch_changes(Arc::clone(world), changes));
     background.spawn(secrets::keep(Arc::clone(world)));
@@ -178,7 +218,7 @@ fn watch(
 /// Starts what keeps the policies. What is returned is told once all that were listed are known.
 fn watch_policies(
     background: &mut JoinSet<()>,
-    world: &Arc<World>,
+    (world, readiness): (&Arc<World>, &Readiness),
     policies: Writer<ContactPolicy>,
 ) -> oneshot::Receiver<()> {
     let (indexed, policies_indexed) = oneshot::channel();
@@ -187,7 +227,7 @@ fn watch_policies(
         .backoff(Patience::default())
         .modify(|object| object.metadata.managed_fields = None)
         .reflect(policies);
-    let events = logged(events, "ContactPolicy");
+    let events = logged(events, "ContactPolicy", readiness.clone());
     background.spawn(policies::watch(Arc::clone(world), events, indexed));
     policies_indexed
 }
@@ -273,7 +313,11 @@ async fn watch_contacts(
                 }
                 Change::Seen(key) => {
                     let concerned = world.index(key);
-                    let uid = world.object(key).map(|object| uid_of(&object));
+                    let object = world.object(key);
+                    if let Some(object) = &object {
+                        world.await_sync(object);
+                    }
+                    let uid = object.map(|object| uid_of(&object));
                     (uid.and_then(|uid| world.claims().directory_of(&uid)), concerned)
                 }
             };
@@ -415,14 +459,23 @@ async fn watch_changes(world: Arc<World>, mut changes: Changes) {
     }
 }
 
-/// A watch that broke is begun again by kube; it is only told.
+/// What a watch shows. One that broke is begun again by kube; it is only told, once for each reason.
 fn logged<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: &'static str,
+    readiness: Readiness,
 ) -> impl Stream<Item = Event<K>> {
+    readiness.awaits(kind);
     events.filter_map(move |event| {
-        if event.is_err() {
-            tracing::warn!(kind, "a watch ended; it is begun again");
+        match &event {
+            Ok(Event::InitDone) => readiness.listed(kind),
+            Ok(_) => {}
+            Err(error) => {
+                let lack = Lack::of(error);
+                if readiness.failed(kind, lack) {
+                    tracing::warn!(kind, why = lack.in_words(), "a watch ended; it is begun again");
+                }
+            }
         }
         futures::future::ready(event.ok())
     })
@@ -467,6 +520,7 @@ mod tests {
 
     use super::*;
     use crate::domain::contact::{ContactId, DirectoryId};
+    use crate::telemetry::Metrics;
 
     /// A world without a cluster, and the store of its contacts.
     fn world() -> (World, Writer<MessageContact>) {
@@ -475,11 +529,11 @@ mod tests {
         let (contacts, writer) = store();
         let world = World {
             client: Client::try_from(nowhere).expect("it is a client"),
-            registry: Registry::new(clock.clone()).0,
-            started_at: clock.now(),
+            registry: Registry::new(clock.clone(), Metrics::default(), Arc::new(|| None)).0,
+            leadership: Leadership::unshared(),
+            term: Term::new(HashKey::new([7; HashKey::BYTES]), clock.now()).into(),
             clock,
             environment: Environment::new("operator".to_owned(), Vec::new(), |_| None),
-            hash_key: HashKey::new([7; HashKey::BYTES]),
             contacts,
             directories: store().0,
             namespaces: store().0,
@@ -490,10 +544,10 @@ mod tests {
             claims: RwLock::default(),
             memory: Mutex::default(),
             secrets: Secrets::default(),
-            ledgers: Ledgers::new(&HashKey::new([7; HashKey::BYTES])),
             policies: Policies::default(),
             policy_objects: store().0,
             standings: Standings::default(),
+            open_reports: OpenReports::default(),
             policy_waker: Waker::new().0,
             contact_waker: Waker::new().0,
             directory_waker: Waker::new().0,
@@ -582,7 +636,7 @@ mod tests {
             .collect();
         for policy in &policies {
             world.policies.set(&policy.name, Some(Arc::clone(policy)));
-            world.weigh_all(&policy.name);
+            world.weigh_all(std::slice::from_ref(&policy.name));
         }
         let all = world.standings.judged();
         assert_eq!(all, 20 * 1000);
@@ -595,6 +649,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_changes_while_all_are_looked_at_is_not_lost() {
+        let (world, mut writer) = world();
+        let phones = |enforcement: &str| {
+            let spec =
+                json!({ "enforcement": enforcement, "contact": { "phoneNumber": "Required" } });
+            let spec = serde_json::from_value(spec).expect("it is a spec");
+            Arc::new(crate::api::parse::policy("phones", &spec).expect("it can be followed"))
+        };
+        let names = ["phones".to_owned()];
+        let violating = |world: &World| {
+            let count = |standing: &super::super::standings::Standing| {
+                let judged = standing.found.values().filter_map(|found| found.judged.as_ref());
+                let violating = judged.filter(|judged| !judged.violated.is_empty()).count();
+                (standing.policy.enforcement.as_str(), violating)
+            };
+            world.standings.with("phones", count)
+        };
+        let mut apply = |phone: Option<&str>| {
+            let mut object = contact(1, None);
+            object.spec.phone_number = phone.map(Into::into);
+            let key = ObjectRef::from_obj(&object);
+            writer.apply_watcher_event(&Event::Apply(object));
+            world.weigh(&key);
+        };
+        world.policies.set("phones", Some(phones("Warn")));
+        apply(None);
+        let look = world.look_at_all(&names);
+        apply(Some("86-13800138000"));
+        world.take_over(look);
+        assert_eq!(violating(&world), Some(("Warn", 0)));
+
+        // A look at what the policy was before tells nothing of what it is.
+        let late = world.look_at_all(&names);
+        world.policies.set("phones", Some(phones("Deny")));
+        world.weigh_all(&names);
+        apply(None);
+        world.take_over(late);
+        assert_eq!(violating(&world), Some(("Deny", 1)));
+        world.policies.set("phones", None);
+        world.weigh_all(&names);
+        assert_eq!(violating(&world), None);
+    }
+
+    #[tokio::test]
     async fn who_is_in_the_cloud_gives_coverage_and_who_is_being_deleted_does_not() {
         let (world, mut writer) = world();
         let spec = json!({ "coverage": [{ "name": "all", "minContacts": 1, "minVerified": 1,
@@ -602,10 +700,10 @@ mod tests {
         let spec = serde_json::from_value(spec).expect("it is a spec");
         let policy = crate::api::parse::policy("all", &spec).expect("it can be followed");
         world.policies.set("all", Some(Arc::new(policy)));
-        world.weigh_all("all");
+        world.weigh_all(&["all".to_owned()]);
         let mut gives = |verified: Option<&str>, leaves: bool| {
             let mut object = contact(1, None);
-            let status = json!({ "contactId": "c-1",
+            let status = json!({ "contactId": "c-1", "directoryId": "rd-3G",
                 "observed": { "name": "Baiqi", "title": "CEO", "messageTypes": ["FaultMessage"] },
                 "verification": { "email": { "state": "Sent", "sends": 1, "target": "new",
                     "verifiedTarget": verified } } });

@@ -192,7 +192,6 @@ impl<T> Lane<T> {
 
     /// How many jobs wait in each class, in the order of [`Priority::ALL`].
     #[must_use]
-    #[cfg(test)]
     pub(super) fn waiting(&self) -> [usize; 4] {
         self.classes.each_ref().map(VecDeque::len)
     }

@@ -20,6 +20,7 @@ pub use crate::cloud::credentials::ambient::{Ambient, Unusable};
 pub use crate::cloud::{Credentials, Roots};
 pub use lane::Priority;
 pub use registry::{Changes, Config, Registry};
+pub use worker::MayCall;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::domain::call::{Call, CallError, DirectoryIdentity, Reply};
 use crate::domain::contact::ContactId;
 use crate::domain::snapshot::{Changed, Snapshot};
+use rate::Limit;
 use registry::{Outbox, Owners};
 use worker::{Command, Job};
 
@@ -56,8 +58,21 @@ impl Directory {
         priority: Priority,
         decide: impl FnMut(&Snapshot, Timestamp) -> Option<Call> + Send + 'static,
     ) -> Outcome {
+        self.perform_and_tell(priority, decide, |_, _| {}).await
+    }
+
+    /// As [`Self::perform`]. `ended` is told of the call that was sent and how it ended, once, also
+    /// when nobody waits for it any more; a refusal after which it goes again is no end. It MUST be
+    /// quick and MUST NOT call back into the directory.
+    pub async fn perform_and_tell(
+        &self,
+        priority: Priority,
+        decide: impl FnMut(&Snapshot, Timestamp) -> Option<Call> + Send + 'static,
+        ended: impl FnOnce(&Call, &Result<Reply, CallError>) + Send + 'static,
+    ) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        let job = Job { priority, decide: Box::new(decide), reply };
+        let (decide, ended) = (Box::new(decide), Box::new(ended));
+        let job = Job { priority, decide, ended, reply };
         if self.commands.send(Command::Perform(job)).is_err() {
             return Outcome::Closed;
         }
@@ -100,6 +115,14 @@ impl Directory {
         self.shared.health.borrow().clone()
     }
 
+    /// How hard the directory is worked, at this time.
+    #[must_use]
+    pub fn load(&self, now: Timestamp) -> Load {
+        let busy = *self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = Priority::ALL.map(|priority| (priority, busy.waiting[priority as usize]));
+        Load { waiting, calls_per_second_max: busy.limit.per_second(now) }
+    }
+
     /// The directory that the keys reach and the `ResourceDirectory` that works on it already. While
     /// there is one, nothing but the identity is called.
     #[must_use]
@@ -126,6 +149,22 @@ pub enum Outcome {
     NotConnected(CallError),
     /// The directory is closed or removed. Nothing was sent.
     Closed,
+}
+
+/// How hard a directory is worked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// How many calls wait for their turn, by their priority.
+    pub waiting: [(Priority, usize); 4],
+    /// How many calls may be sent in a second.
+    pub calls_per_second_max: f64,
+}
+
+/// What [`Load`] is made from.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    waiting: [usize; 4],
+    limit: Limit,
 }
 
 /// Why a list was not completed.
@@ -172,10 +211,11 @@ struct Shared {
     owners: Arc<Owners>,
     duplicate: Mutex<Option<(DirectoryIdentity, String)>>,
     closed: AtomicBool,
+    busy: Mutex<Busy>,
 }
 
 impl Shared {
-    fn new(name: String, outbox: Arc<Outbox>, owners: Arc<Owners>) -> Self {
+    fn new(name: String, outbox: Arc<Outbox>, owners: Arc<Owners>, limit: Limit) -> Self {
         let health =
             Health { connection: Connection::Connecting, throttled: false, connected_once: false };
         Self {
@@ -186,6 +226,7 @@ impl Shared {
             owners,
             duplicate: Mutex::default(),
             closed: AtomicBool::new(false),
+            busy: Mutex::new(Busy { waiting: [0; 4], limit }),
         }
     }
 

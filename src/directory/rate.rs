@@ -24,14 +24,20 @@ pub(super) const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(120);
 /// How many calls may go, and when the next one may.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rate {
-    /// Calls per second that are never exceeded.
-    ceiling: f64,
+    limit: Limit,
     tokens: f64,
     /// Up to when tokens were filled in; ahead of now during a pause, in which none come.
     filled_at: Timestamp,
-    reduction: Option<Reduction>,
     /// When calls of the last second were accepted.
     accepted: VecDeque<Timestamp>,
+}
+
+/// Calls per second, as they go up and down over time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Limit {
+    /// Calls per second that are never exceeded.
+    ceiling: f64,
+    reduction: Option<Reduction>,
 }
 
 /// The rate was refused and is on its way back.
@@ -42,6 +48,18 @@ struct Reduction {
     peak: f64,
     /// A call was accepted since, so that another refusal is news about the rate.
     proven: bool,
+}
+
+impl Limit {
+    /// Calls per second at this time.
+    #[must_use]
+    pub(super) fn per_second(&self, now: Timestamp) -> f64 {
+        let Some(Reduction { began_at, peak, .. }) = self.reduction else { return self.ceiling };
+        let seconds = now.duration_since(began_at).as_secs_f64().max(0.0);
+        let from_peak = seconds / Rate::RECOVERY_SECONDS - 1.0;
+        let rate = peak * (1.0 + (1.0 - Rate::DECREASE) * from_peak.powi(3));
+        rate.max(Rate::SLOWEST).min(self.ceiling)
+    }
 }
 
 impl Rate {
@@ -69,10 +87,9 @@ impl Rate {
     pub(super) fn new(ceiling: u32, now: Timestamp) -> Self {
         let ceiling = f64::from(ceiling.max(1));
         Self {
-            ceiling,
+            limit: Limit { ceiling, reduction: None },
             tokens: burst(ceiling),
             filled_at: now,
-            reduction: None,
             accepted: VecDeque::new(),
         }
     }
@@ -80,24 +97,26 @@ impl Rate {
     /// Changes the ceiling.
     pub(super) fn set_ceiling(&mut self, ceiling: u32, now: Timestamp) {
         self.fill(now);
-        self.ceiling = f64::from(ceiling.max(1));
+        self.limit.ceiling = f64::from(ceiling.max(1));
     }
 
     /// Calls per second at this time.
     #[must_use]
     pub(super) fn per_second(&self, now: Timestamp) -> f64 {
-        let Some(Reduction { began_at, peak, .. }) = self.reduction else { return self.ceiling };
-        let seconds = now.duration_since(began_at).as_secs_f64().max(0.0);
-        let from_peak = seconds / Self::RECOVERY_SECONDS - 1.0;
-        let rate = peak * (1.0 + (1.0 - Self::DECREASE) * from_peak.powi(3));
-        rate.max(Self::SLOWEST).min(self.ceiling)
+        self.limit.per_second(now)
+    }
+
+    /// Calls per second at any time, as far as is known now.
+    #[must_use]
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
     }
 
     /// When the rate is back at its ceiling; `None` if it is there.
     #[must_use]
     pub(super) fn recovered_at(&self) -> Option<Timestamp> {
-        let Reduction { began_at, peak, .. } = self.reduction?;
-        let above_peak = (self.ceiling / peak - 1.0) / (1.0 - Self::DECREASE);
+        let Reduction { began_at, peak, .. } = self.limit.reduction?;
+        let above_peak = (self.limit.ceiling / peak - 1.0) / (1.0 - Self::DECREASE);
         let seconds = Self::RECOVERY_SECONDS * (1.0 + above_peak.cbrt());
         Some(after(began_at, seconds.max(0.0)))
     }
@@ -128,9 +147,9 @@ impl Rate {
     /// A call was not refused for its rate.
     pub(super) fn accepted(&mut self, now: Timestamp) {
         if self.recovered_at().is_some_and(|at| at <= now) {
-            self.reduction = None;
+            self.limit.reduction = None;
         }
-        if let Some(reduction) = &mut self.reduction {
+        if let Some(reduction) = &mut self.limit.reduction {
             reduction.proven = true;
         }
         self.forget_before_the_last_second(now);
@@ -143,12 +162,12 @@ impl Rate {
     /// the window is still shut and nothing new about the rate.
     pub(super) fn refused(&mut self, now: Timestamp, until: Timestamp) {
         self.fill(now);
-        if self.reduction.is_none_or(|reduction| reduction.proven) {
+        if self.limit.reduction.is_none_or(|reduction| reduction.proven) {
             self.forget_before_the_last_second(now);
             let accepted = u32::try_from(self.accepted.len()).unwrap_or(u32::MAX);
             let rate = self.per_second(now);
             let peak = f64::from(accepted).clamp(rate * Self::PEAK_MIN, rate);
-            self.reduction = Some(Reduction { began_at: now, peak, proven: false });
+            self.limit.reduction = Some(Reduction { began_at: now, peak, proven: false });
         }
         // The job that was refused goes again, and the reserve stays.
         self.tokens = 1.0 + Self::RESERVE;

@@ -1,6 +1,7 @@
 //! All directories, by the name of their `ResourceDirectory` object.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,13 +9,15 @@ use jiff::SignedDuration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::worker::{Command, Settings, Worker};
+use super::rate::Rate;
+use super::worker::{Command, MayCall, Settings, Worker};
 use super::{Directory, Shared};
 use crate::clock::Clock;
 use crate::cloud::{BuildError, Client, Credentials, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::Changed;
+use crate::telemetry::Metrics;
 
 /// How a directory is reached and how hard it is worked.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +43,10 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     clock: Clock,
+    metrics: Metrics,
+    may_call: MayCall,
     outbox: Arc<Outbox>,
     owners: Arc<Owners>,
     state: Mutex<State>,
@@ -63,14 +67,25 @@ struct Entry {
     config: Config,
 }
 
+/// Shows the directories.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Registry {
-    /// No directory yet, and the one stream of what changes in any of them.
+    /// No directory yet, and the one stream of what changes in any of them. Calls are counted in
+    /// `metrics`; `may_call` is asked right before each call of each directory.
     #[must_use]
-    pub fn new(clock: Clock) -> (Self, Changes) {
+    pub fn new(clock: Clock, metrics: Metrics, may_call: MayCall) -> (Self, Changes) {
         let outbox = Arc::new(Outbox::default());
         let changes = Changes { outbox: Arc::clone(&outbox), taken: VecDeque::new() };
         let (owners, state) = (Arc::default(), Mutex::default());
-        (Self { inner: Arc::new(Inner { clock, outbox, owners, state }) }, changes)
+        (
+            Self { inner: Arc::new(Inner { clock, metrics, may_call, outbox, owners, state }) },
+            changes,
+        )
     }
 
     /// Starts the directory, or gives the running one its new configuration; with the same
@@ -99,15 +114,17 @@ impl Registry {
         let client =
             Client::new(config.endpoint.clone(), config.credentials.clone(), config.roots)?;
         let Inner { outbox, owners, .. } = self.inner.as_ref();
-        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners));
+        let limit = Rate::new(config.requests_per_second, self.inner.clock.now()).limit();
+        let shared = Shared::new(name.to_owned(), Arc::clone(outbox), Arc::clone(owners), limit);
         let shared = Arc::new(shared);
         let (commands, received) = mpsc::unbounded_channel();
         let directory = Directory { shared: Arc::clone(&shared), commands };
         if closed {
             directory.shared.closed.store(true, Ordering::Release);
         } else {
-            let clock = self.inner.clock.clone();
-            let worker = Worker::new(shared, clock, client, received, &config);
+            let (clock, may_call) = (self.inner.clock.clone(), Arc::clone(&self.inner.may_call));
+            let metrics = self.inner.metrics.directory(name);
+            let worker = Worker::new(shared, clock, metrics, may_call, client, received, &config);
             state.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             let turn = Arc::clone(state.turns.entry(name.to_owned()).or_default());
             state.workers.spawn(async move {

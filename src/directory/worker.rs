@@ -8,19 +8,23 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::lane::{Granted, Lane, Next, Priority, Refusal};
 use super::polls::{Identity, Poll, Polls};
-use super::{Config, Connection, NotListed, Outcome, Shared};
+use super::{Busy, Config, Connection, NotListed, Outcome, Shared};
 use crate::clock::Clock;
 use crate::cloud::Client;
-use crate::domain::call::{Action, Call, CallError, FailureClass, Reply};
+use crate::domain::call::{self, Action, Call, CallError, FailureClass, Reply};
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::{Changed, Snapshot};
+use crate::telemetry::DirectoryMetrics;
 
 /// What the handles ask of the worker.
 #[derive(Debug)]
@@ -36,10 +40,14 @@ pub(super) enum Command {
 /// Says, on what is known at that moment, what to call.
 type Decide = Box<dyn FnMut(&Snapshot, Timestamp) -> Option<Call> + Send>;
 
+/// Is told of the call that was sent and how it ended.
+type Ended = Box<dyn FnOnce(&Call, &Result<Reply, CallError>) + Send>;
+
 /// One call that somebody wants made.
 pub(super) struct Job {
     pub(super) priority: Priority,
     pub(super) decide: Decide,
+    pub(super) ended: Ended,
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
@@ -61,6 +69,10 @@ pub(super) struct Settings {
     pub(super) requests_per_second: u32,
 }
 
+/// How long a call that begins now may take at most; `None`: none may begin any more, which is final.
+/// It MUST be quick.
+pub type MayCall = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
 type ListWaiter = oneshot::Sender<Result<(), NotListed>>;
 
 /// What takes turns in the lane.
@@ -70,14 +82,33 @@ enum Work {
     Poll(Poll),
 }
 
+impl Work {
+    fn priority(&self) -> Priority {
+        match self {
+            Self::Job(job) => job.priority,
+            Self::Poll(_) => Priority::Poll,
+        }
+    }
+}
+
+/// Work in the lane.
+#[derive(Debug)]
+struct Queued {
+    work: Work,
+    /// Since when it waits for its first call.
+    since: Option<Instant>,
+}
+
 /// One task per directory.
 #[expect(clippy::struct_excessive_bools, reason = "they change independently of each other")]
 pub(super) struct Worker {
     shared: Arc<Shared>,
     clock: Clock,
+    metrics: DirectoryMetrics,
+    may_call: MayCall,
     client: Client,
     commands: mpsc::UnboundedReceiver<Command>,
-    lane: Lane<Work>,
+    lane: Lane<Queued>,
     polls: Polls,
     /// Wait for the list under way, and for the one after it.
     list_waiters: Vec<ListWaiter>,
@@ -98,6 +129,8 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         clock: Clock,
+        metrics: DirectoryMetrics,
+        may_call: MayCall,
         client: Client,
         commands: mpsc::UnboundedReceiver<Command>,
         config: &Config,
@@ -106,6 +139,8 @@ impl Worker {
         Self {
             shared,
             clock,
+            metrics,
+            may_call,
             client,
             commands,
             lane: Lane::new(config.requests_per_second, now),
@@ -127,7 +162,7 @@ impl Worker {
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
-            if self.shared.is_closed() {
+            if self.time_for_a_call().is_none() {
                 return;
             }
             let now = self.clock.now();
@@ -138,6 +173,7 @@ impl Worker {
             } else {
                 self.lane.next_of_first(now)
             };
+            self.show_load();
             let until = match next {
                 Next::Grant(granted) => {
                     self.take_turn(granted, now).await;
@@ -165,7 +201,7 @@ impl Worker {
                     let _ = job.reply.send(Outcome::NotConnected(error.clone()));
                 }
                 Identity::Unknown | Identity::Confirmed { .. } => {
-                    self.lane.push(job.priority, Work::Job(job));
+                    self.lane.push(job.priority, queued(Work::Job(job)));
                 }
             },
             Command::Relist(waiter) => match self.polls.identity() {
@@ -223,14 +259,14 @@ impl Worker {
         }
         match self.polls.next(!self.next_list_waiters.is_empty(), now) {
             Some(Poll::Page) if !first_list => {
-                self.lane.push(Priority::Poll, Work::Poll(Poll::Page));
+                self.lane.push(Priority::Poll, queued(Work::Poll(Poll::Page)));
             }
-            Some(poll) => self.lane.push_first(Work::Poll(poll)),
+            Some(poll) => self.lane.push_first(queued(Work::Poll(poll))),
             None => {}
         }
     }
 
-    async fn take_turn(&mut self, mut granted: Granted<Work>, now: Timestamp) {
+    async fn take_turn(&mut self, mut granted: Granted<Queued>, now: Timestamp) {
         let span = tracing::debug_span!("call", directory = self.shared.name);
         // Before the decision, which is to be followed by its call at once.
         let keys = match self.client.keys(now).instrument(span.clone()).await {
@@ -238,8 +274,8 @@ impl Worker {
             Err(error) => return self.without_keys(granted, error),
         };
         let now = self.clock.now();
-        self.page_was_last = matches!(granted.item, Work::Poll(Poll::Page));
-        let call = match &mut granted.item {
+        self.page_was_last = matches!(granted.item.work, Work::Poll(Poll::Page));
+        let call = match &mut granted.item.work {
             Work::Job(job) if job.reply.is_closed() => None,
             Work::Job(job) => (job.decide)(&self.shared.snapshot(), now),
             Work::Poll(Poll::Identity) => Some(Call::GetResourceDirectory),
@@ -247,9 +283,11 @@ impl Worker {
             Work::Poll(Poll::Page) if !self.polls.is_confirmed() => None,
             Work::Poll(Poll::Page) => Some(self.next_page(now)),
         };
-        let Some(call) = call.filter(|_| !self.shared.is_closed()) else {
+        // Asked last of all: what is decided is sent at once, or never.
+        let time = self.time_for_a_call();
+        let Some((call, time)) = call.zip(time) else {
             self.lane.unsent();
-            match granted.into_item() {
+            match granted.into_item().work {
                 Work::Job(job) => {
                     let closed = self.shared.is_closed();
                     // Nobody may be listening any more.
@@ -261,7 +299,13 @@ impl Worker {
             return;
         };
 
-        let result = self.client.send(&call, &keys, now).instrument(span).await;
+        if let Some(since) = granted.item.since.take() {
+            self.metrics.waited(granted.item.work.priority().as_str(), since.elapsed());
+        }
+        let sent = Instant::now();
+        let result = self.client.send(&call, &keys, now, time).instrument(span).await;
+        let (action, outcome) = (call.action().as_str(), call::outcome(&result));
+        self.metrics.called(action, outcome, sent.elapsed());
         let now = self.clock.now();
         let class = result.as_ref().err().map(|error| error.class);
         let renewable = class.is_some_and(|class| self.client.refused(&keys, class));
@@ -278,10 +322,10 @@ impl Worker {
         let changed = self.shared.snapshot_mut().record(&call, &result, now);
         self.shared.emit(changed);
         let work = if let Some(refusal) = refusal(&result) {
-            self.lane.refused(granted, refusal, now, random())
+            self.lane.refused(granted, refusal, now, random()).map(|given_up| given_up.work)
         } else {
             self.lane.ended(was_answered(&result), now);
-            Some(granted.into_item())
+            Some(granted.into_item().work)
         };
         match work {
             // Refused: it goes again.
@@ -292,6 +336,10 @@ impl Worker {
                 {
                     self.wake_all |= self.polls.doubt_identity(now);
                 }
+                if let Some(channel) = channel(call.action()) {
+                    self.metrics.asked_to_confirm(channel, call::outcome(&result));
+                }
+                (job.ended)(&call, &result);
                 // Nobody may be listening any more.
                 let _ = job.reply.send(Outcome::Done(result));
             }
@@ -306,11 +354,20 @@ impl Worker {
         }
     }
 
+    /// How long a call may take that begins now. `None`: the directory is closed, or closes by this.
+    fn time_for_a_call(&self) -> Option<Duration> {
+        let time = (self.may_call)();
+        if time.is_none() {
+            self.shared.closed.store(true, Ordering::Release);
+        }
+        time.filter(|_| !self.shared.is_closed())
+    }
+
     /// No call is made for want of keys: nobody can be asked for the identity, and so nothing else.
-    fn without_keys(&mut self, granted: Granted<Work>, error: CallError) {
+    fn without_keys(&mut self, granted: Granted<Queued>, error: CallError) {
         self.lane.unsent();
         let now = self.clock.now();
-        match granted.into_item() {
+        match granted.into_item().work {
             Work::Job(job) => {
                 // Nobody may be listening any more.
                 let _ = job.reply.send(Outcome::NotConnected(error.clone()));
@@ -442,8 +499,8 @@ impl Worker {
         if poll == Poll::Identity {
             self.wake_all = true;
             self.polls.identity_refused(error.clone());
-            for work in self.lane.drain() {
-                match work {
+            for queued in self.lane.drain() {
+                match queued.work {
                     Work::Job(job) => {
                         let _ = job.reply.send(Outcome::NotConnected(error.clone()));
                     }
@@ -474,6 +531,12 @@ impl Worker {
         }
     }
 
+    /// For whoever looks at the metrics.
+    fn show_load(&self) {
+        let busy = Busy { waiting: self.lane.waiting(), limit: self.lane.rate().limit() };
+        *self.shared.busy.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = busy;
+    }
+
     fn publish(&self, now: Timestamp) {
         let throttled = self.lane.rate().recovered_at().is_some_and(|at| at > now);
         let changed = self.shared.health.send_if_modified(|health| {
@@ -488,6 +551,20 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.owners.release(&self.shared.name);
+    }
+}
+
+/// Work that waits from now on.
+fn queued(work: Work) -> Queued {
+    Queued { work, since: Some(Instant::now()) }
+}
+
+/// Over which channel an operation sends a message, if it does.
+fn channel(action: Action) -> Option<&'static str> {
+    match action {
+        Action::SendEmailVerificationForMessageContact => Some("email"),
+        Action::SendPhoneVerificationForMessageContact => Some("phone"),
+        _ => None,
     }
 }
 

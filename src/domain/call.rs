@@ -438,6 +438,12 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// How a call ended, in one word: `ok`, or the [`FailureClass::word`].
+#[must_use]
+pub fn outcome(result: &Result<Reply, CallError>) -> &'static str {
+    result.as_ref().err().map_or("ok", |error| error.class.word())
+}
+
 /// The classes of failure; each has its own behaviour in `plan` or `directory`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
@@ -484,6 +490,57 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Each class once, with nothing told of its details.
+    pub const ALL: [Self; 20] = [
+        Self::InvalidInput,
+        Self::NameTaken,
+        Self::UnknownMember,
+        Self::ClientBug,
+        Self::WrongState,
+        Self::Conflict,
+        Self::Throttled,
+        Self::Quota,
+        Self::SendsExhausted,
+        Self::ContactNotFound,
+        Self::NothingPending,
+        Self::NoDirectory,
+        Self::NotFound,
+        Self::Credentials,
+        Self::TokenExpired,
+        Self::Clock(Skew(None)),
+        Self::Permission,
+        Self::NoKeys(KeyFailure { step: KeyStep::TokenFile, cause: KeyCause::Refused }),
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+    ];
+
+    /// One word for metrics and for the lines of the audit trail.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::NameTaken => "name_taken",
+            Self::UnknownMember => "unknown_member",
+            Self::ClientBug => "client_bug",
+            Self::WrongState => "wrong_state",
+            Self::Conflict => "conflict",
+            Self::Throttled => "throttled",
+            Self::Quota => "quota",
+            Self::SendsExhausted => "sends_exhausted",
+            Self::ContactNotFound => "contact_not_found",
+            Self::NothingPending => "nothing_pending",
+            Self::NoDirectory => "no_directory",
+            Self::NotFound => "not_found",
+            Self::Credentials => "credentials",
+            Self::TokenExpired => "token_expired",
+            Self::Clock(_) => "clock",
+            Self::Permission => "permission",
+            Self::NoKeys(_) => "no_keys",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "unknown",
+        }
+    }
+
     /// A sentence part for error texts.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -132,6 +132,16 @@ impl Ledger {
         }
     }
 
+    /// How many messages of the directory are left for the day of `now`, whoever they are for.
+    #[must_use]
+    pub fn remaining(&self, now: Timestamp) -> u32 {
+        if self.has_quota(now).is_err() {
+            return 0;
+        }
+        let sent = if self.day >= Some(day_of(now)) { self.count } else { 0 };
+        Self::DAY_MAX.saturating_sub(sent)
+    }
+
     /// The ledger with one more message to that target for that contact. It counts for the day of
     /// `now`; a clock that was put back counts for the last day that was seen.
     #[must_use]
@@ -314,6 +324,17 @@ mod tests {
         let names = ["two", "three", "four", "five"];
         let full = names.iter().fold(ledger, |ledger, name| ledger.with_send("a", name, morning()));
         assert_eq!(refused(&full, "a", morning()), Some((Limit::Target, midnight())));
+    }
+
+    #[test]
+    fn what_is_left_of_a_day_comes_back_with_the_next() {
+        assert_eq!(Ledger::default().remaining(morning()), Ledger::DAY_MAX);
+        let ledger = Ledger::default().with_send("a", "one", morning());
+        assert_eq!(ledger.remaining(morning()), Ledger::DAY_MAX - 1);
+        assert_eq!(ledger.remaining(midnight()), Ledger::DAY_MAX);
+        let refused = ledger.exhausted(morning());
+        assert_eq!(refused.remaining(morning()), 0);
+        assert_eq!(refused.remaining(midnight()), Ledger::DAY_MAX);
     }
 
     #[test]

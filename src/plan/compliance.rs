@@ -83,16 +83,7 @@ fn violations(found: &Found<'_>) -> Option<Failing> {
 
 fn shortages(rows: &[Row<'_>]) -> Option<Failing> {
     let short: Vec<_> = rows.iter().filter(|row| !row.is_satisfied()).collect();
-    let shown = short.iter().take(SHORTAGES_SHOWN).map(|row| {
-        let Row { rule, message_type, among, member, required, actual } = row;
-        let counted = match among {
-            Among::All => "contacts",
-            Among::Verified => "verified contacts",
-        };
-        let member = member.map_or(String::new(), |member| format!(" in {member}"));
-        let type_ = message_type.as_str();
-        format!("`{rule}`: {actual} of {required} {counted} hear of {type_}{member}")
-    });
+    let shown = short.iter().take(SHORTAGES_SHOWN).map(|row| in_words(row));
     let mut text = shown.collect::<Vec<_>>().join("; ");
     if let more @ 1.. = short.len().saturating_sub(SHORTAGES_SHOWN) {
         text = format!("{text}; and {more} more");
@@ -100,23 +91,46 @@ fn shortages(rows: &[Row<'_>]) -> Option<Failing> {
     (!short.is_empty()).then_some((Reason::CoverageMissing, text))
 }
 
+/// What a rule of `coverage` demands, and what there is.
+#[must_use]
+pub fn in_words(row: &Row<'_>) -> String {
+    let Row { rule, message_type, among, member, required, actual } = row;
+    let counted = match among {
+        Among::All => "contacts",
+        Among::Verified => "verified contacts",
+    };
+    let member = member.map_or(String::new(), |member| format!(" in {member}"));
+    let type_ = message_type.as_str();
+    format!("`{rule}`: {actual} of {required} {counted} hear of {type_}{member}")
+}
+
 fn too_many(policy: &Policy, unmanaged: &[(String, Option<i64>)]) -> Option<Failing> {
     let max = policy.unmanaged_max?;
     let known = unmanaged.iter().filter_map(|(name, count)| Some((name, (*count)?)));
-    let texts = known.filter(|(_, count)| *count > i64::from(max)).map(|(name, count)| {
-        format!(
-            "`{name}` has {count} contacts that no MessageContact holds, and at most {max} are allowed"
-        )
-    });
-    let texts: Vec<_> = texts.collect();
+    let texts = known.filter(|(_, count)| *count > i64::from(max));
+    let texts: Vec<_> =
+        texts.map(|(name, count)| too_many_in(name, count, i64::from(max))).collect();
     (!texts.is_empty()).then(|| (Reason::TooManyUnmanaged, texts.join("; ")))
+}
+
+/// That a ResourceDirectory has more contacts that no object holds than are allowed.
+#[must_use]
+pub fn too_many_in(directory: &str, count: i64, max: i64) -> String {
+    format!(
+        "`{directory}` has {count} contacts that no MessageContact holds, and at most {max} are \
+         allowed"
+    )
 }
 
 fn not_listed(unmanaged: &[(String, Option<i64>)]) -> Option<Finding> {
     let (name, _) = unmanaged.iter().find(|(_, count)| count.is_none())?;
-    let message =
-        format!("what is in the ResourceDirectory `{name}` is not known; see its conditions");
-    Some(Finding::unmet(Reason::DirectoryNotReady, message))
+    Some(Finding::unmet(Reason::DirectoryNotReady, not_known(name)))
+}
+
+/// That nothing is known of the contacts of a ResourceDirectory.
+#[must_use]
+pub fn not_known(directory: &str) -> String {
+    format!("what is in the ResourceDirectory `{directory}` is not known; see its conditions")
 }
 
 #[cfg(test)]

@@ -299,8 +299,10 @@ mod tests {
         for aside in ["fd-b", "1000", "fd-unknown"] {
             assert!(!covers(aside, "2000") && !covers(aside, "fd-a"), "{aside}");
         }
-        // An id that no path knows is covered by itself alone.
+        // An id that no path knows is covered by itself alone: an account that has left, a mistake,
+        // or an empty folder, in which nobody hears of anything.
         assert!(covers("3000", "3000") && !covers("rd-1", "3000"));
+        assert!(covers("fd-empty", "fd-empty") && !covers("r-1", "fd-empty"));
         // The worst of several members counts, and is named.
         let rules = [of(&["1000", "2000"])];
         let mut tally = Tally::default();

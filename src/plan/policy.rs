@@ -54,6 +54,30 @@ impl Opinion {
     }
 }
 
+/// What one policy finds of a contact, without its texts: few bytes for each of thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The rules that are violated, in the order of [`RuleName::ALL`]; empty: none.
+    pub violated: Vec<RuleName>,
+    /// The policy speaks of the mailbox, and that is not known.
+    pub waits_for_email: bool,
+}
+
+/// What a policy finds of a contact; `None` if it does not judge it: it speaks of others, or the
+/// contact writes nothing to the cloud.
+#[must_use]
+pub fn judged_by(policy: &Policy, candidate: &Candidate, place: Place<'_>) -> Option<Judged> {
+    let rules = &policy.contact;
+    let judges = candidate.mode == Mode::Enforce && concerns(policy, place);
+    judges.then(|| Judged {
+        violated: RuleName::ALL
+            .into_iter()
+            .filter(|rule| violates(*rule, rules, candidate))
+            .collect(),
+        waits_for_email: candidate.email.is_none() && speaks_of_email(rules),
+    })
+}
+
 /// What the policies that match say of a contact, in their order. Whoever writes nothing to the
 /// cloud is not judged.
 #[must_use]
@@ -62,17 +86,17 @@ pub fn judge<'a>(
     candidate: &Candidate,
     place: Place<'_>,
 ) -> Vec<Opinion> {
-    let judges = |policy: &&Policy| candidate.mode == Mode::Enforce && concerns(policy, place);
-    policies
-        .into_iter()
-        .filter(judges)
-        .map(|policy| Opinion {
+    let opinion = |policy: &Policy| {
+        let Judged { violated, waits_for_email } = judged_by(policy, candidate, place)?;
+        let told = |rule| Violation { rule, message: message(rule, &policy.contact) };
+        Some(Opinion {
             policy: policy.name.clone(),
             enforcement: policy.enforcement,
-            violations: violations(&policy.contact, candidate),
-            waits_for_email: candidate.email.is_none() && speaks_of_email(&policy.contact),
+            violations: violated.into_iter().map(told).collect(),
+            waits_for_email,
         })
-        .collect()
+    };
+    policies.into_iter().filter_map(opinion).collect()
 }
 
 /// The plan, with what policies say of the contact.
@@ -127,9 +151,29 @@ pub fn concerns(policy: &Policy, place: Place<'_>) -> bool {
         && namespaces.matches(place.namespace_labels)
 }
 
-fn violations(rules: &ContactRules, candidate: &Candidate) -> Vec<Violation> {
-    let violated = RuleName::ALL.into_iter().filter(|rule| violates(*rule, rules, candidate));
-    violated.map(|rule| Violation { rule, message: message(rule, rules) }).collect()
+/// The rules that demand something, in the order of [`RuleName::ALL`].
+#[must_use]
+pub fn demanded(rules: &ContactRules) -> Vec<RuleName> {
+    RuleName::ALL.into_iter().filter(|rule| demands(*rule, rules)).collect()
+}
+
+fn demands(rule: RuleName, rules: &ContactRules) -> bool {
+    match rule {
+        RuleName::DomainsAllowed => !rules.domains_allowed.is_empty(),
+        RuleName::DomainsDenied => !rules.domains_denied.is_empty(),
+        RuleName::PhoneRequired => rules.phone == PhoneRule::Required,
+        RuleName::PhoneForbidden => rules.phone == PhoneRule::Forbidden,
+        RuleName::TitlesAllowed => !rules.titles_allowed.is_empty(),
+        RuleName::MessageTypesAllowed => !rules.message_types_allowed.is_empty(),
+        RuleName::MessageTypesRequired => !rules.message_types_required.is_empty(),
+        RuleName::MembersAllowed => !rules.members_allowed.is_empty(),
+    }
+}
+
+/// Whether a rule speaks of the mailbox.
+#[must_use]
+pub fn is_of_email(rule: RuleName) -> bool {
+    matches!(rule, RuleName::DomainsAllowed | RuleName::DomainsDenied)
 }
 
 /// Whether a contact is not what a rule demands. A rule that demands nothing is never violated.
@@ -170,11 +214,12 @@ fn violates(rule: RuleName, rules: &ContactRules, candidate: &Candidate) -> bool
 }
 
 fn speaks_of_email(rules: &ContactRules) -> bool {
-    !rules.domains_allowed.is_empty() || !rules.domains_denied.is_empty()
+    demanded(rules).into_iter().any(is_of_email)
 }
 
-/// The rule, and what it would accept.
-fn message(rule: RuleName, rules: &ContactRules) -> String {
+/// The rule, and what it would accept. Holds nothing of any contact.
+#[must_use]
+pub fn message(rule: RuleName, rules: &ContactRules) -> String {
     let list = match rule {
         RuleName::DomainsAllowed => told(rule, &rules.domains_allowed, DomainPattern::as_str),
         RuleName::DomainsDenied => told(rule, &rules.domains_denied, DomainPattern::as_str),
@@ -275,6 +320,27 @@ mod tests {
         {
             assert_eq!(DomainPattern::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn only_rules_that_demand_something_are_told_as_demanded() {
+        let none = ContactRules::default;
+        assert_eq!(demanded(&none()), []);
+        let rules = ContactRules {
+            domains_allowed: domains(&["example.com"]),
+            domains_denied: domains(&["example.org"]),
+            titles_allowed: vec![Title::CEO],
+            message_types_allowed: vec![MessageType::FaultMessage],
+            message_types_required: vec![MessageType::FaultMessage],
+            members_allowed: vec![MemberId::from("fd-1")],
+            phone: PhoneRule::Required,
+        };
+        let but = |rule| RuleName::ALL.into_iter().filter(|it| *it != rule).collect::<Vec<_>>();
+        assert_eq!(demanded(&rules), but(RuleName::PhoneForbidden));
+        let forbidden = ContactRules { phone: PhoneRule::Forbidden, ..rules };
+        assert_eq!(demanded(&forbidden), but(RuleName::PhoneRequired));
+        let none_demands = |rule: RuleName| !violates(rule, &none(), &candidate());
+        assert!(RuleName::ALL.into_iter().all(none_demands));
     }
 
     #[test]

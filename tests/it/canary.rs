@@ -259,6 +259,13 @@ async fn a_planted_value_is_found_wherever_people_read() {
         line.contains("DEBUG") && line.contains(&span) && line.contains("\"AddMessageContact\"")
     };
     assert!(told.log.lines().any(is_call), "{}", told.log);
+    let is_change = |line: &str| {
+        line.contains("INFO")
+            && line.contains("a change was asked of the cloud")
+            && line.contains("name=\"planted\"")
+            && line.contains("changed_by=\"a-person\" outcome=\"ok\"")
+    };
+    assert_eq!(told.log.lines().filter(|line| is_change(line)).count(), 1, "{}", told.log);
     assert!(told.events.contains("the contact was created in the directory"), "{}", told.events);
     assert!(told.conditions.contains("the directory answers"), "{}", told.conditions);
     assert!(told.statuses.contains("p***@example.com"), "{}", told.statuses);
@@ -302,7 +309,15 @@ async fn the_program_at_log_level_trace_shows_nothing_private() {
     let path = folder.join(format!("canary-{}.log", std::process::id()));
     let mut operator = Running(
         Command::new(env!("CARGO_BIN_EXE_message-contact-operator"))
-            .args(["run", "--log", "trace", "--health-addr", "127.0.0.1:0"])
+            .args([
+                "run",
+                "--log",
+                "trace",
+                "--health-addr",
+                "127.0.0.1:0",
+                "--metrics-addr",
+                "127.0.0.1:0",
+            ])
             .args(["--allow-endpoint", &simulator.endpoint()])
             .env_clear()
             .env("KUBECONFIG", cluster.kubeconfig_path())
@@ -384,7 +399,15 @@ fn a_broken_kubeconfig_shows_no_token() {
         fs::write(&path, &content).unwrap();
         let paths = std::env::var("PATH").unwrap();
         let variables = [("KUBECONFIG", path.to_str().unwrap()), ("PATH", &paths)];
-        let arguments = ["run", "--log", "trace", "--health-addr", "127.0.0.1:0"];
+        let arguments = [
+            "run",
+            "--log",
+            "trace",
+            "--health-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ];
         let output = process::run(&arguments, &variables);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(expected), "{content}\n{said}");
@@ -411,7 +434,16 @@ async fn a_refused_hash_key_is_not_shown() {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let path = process::kubeconfig(&server);
     let output = tokio::task::spawn_blocking(move || {
-        let arguments = ["run", "--log", "trace", "--health-addr", "127.0.0.1:0"];
+        let arguments = [
+            "run",
+            "--leader-election=false",
+            "--log",
+            "trace",
+            "--health-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ];
         let output = process::run(&arguments, &[("KUBECONFIG", path.to_str().unwrap())]);
         fs::remove_file(&path).unwrap();
         output

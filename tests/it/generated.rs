@@ -9,11 +9,16 @@ use std::path::PathBuf;
 
 use message_contact_operator::cli::validate;
 use message_contact_operator::controller::{
-    SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
+    ContactState, SECRETS_PACE, SECRETS_READ_AGAIN_AFTER, SECRETS_READ_EVERY,
 };
+use message_contact_operator::directory::Priority;
+use message_contact_operator::domain::call::FailureClass;
+use message_contact_operator::domain::contact::{Field, MessageType};
 use message_contact_operator::domain::ledger::Ledger;
+use message_contact_operator::domain::policy::Enforcement;
 use message_contact_operator::domain::verdict::Reason;
 use message_contact_operator::domain::verification::VerificationPolicy;
+use message_contact_operator::telemetry::METRICS;
 
 use crate::architecture::{root, sources};
 use crate::golden;
@@ -58,9 +63,157 @@ fn the_table_of_reasons_is_what_the_code_says() {
     check("docs/conditions.md", &conditions());
 }
 
+#[test]
+fn the_page_of_metrics_is_what_the_code_says() {
+    check("docs/metrics.md", &metrics());
+}
+
+const OF_METRICS: &str = "\
+# Metrics
+
+<!-- Made from src/telemetry/catalogue.rs by tests/it/generated.rs; MCO_REWRITE=1 writes it anew. -->
+
+`run` serves them at `--metrics-addr` as `/metrics`: in OpenMetrics for clients that ask for it, as
+Prometheus does, else in the text format of Prometheus. [What to be woken for](alerts.md).
+
+No label holds a name, an address or an id of a contact. What is gone is not shown any more: the
+series of a ResourceDirectory or a ContactPolicy end with the object. Counters begin anew when the
+process does. Every replica shows the gauges that come from the cluster, so that a query takes the
+`max` or `min` of them; calls are counted where they are sent.
+";
+
+fn metrics() -> String {
+    let mut page = OF_METRICS.to_owned();
+    page.push_str(
+        "\n| metric | type | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let unit = metric.unit.as_ref().map_or("", |unit| unit.as_str());
+        let (name, kind, labels) = (metric.name, metric.kind.as_str(), labels.join(", "));
+        writeln!(page, "| `{name}` | {kind} | {unit} | {labels} | {} |", metric.meaning).unwrap();
+    }
+    page.push_str("\n## Labels\n\n| label | values |\n| --- | --- |\n");
+    let words = |words: Vec<&str>| {
+        words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    };
+    let classes = FailureClass::ALL.map(|class| format!("`{}`: {}", class.word(), class.as_str()));
+    let states =
+        ContactState::ALL.map(|state| format!("`{}`: {}", state.as_str(), state.meaning()));
+    for (label, values) in [
+        ("directory", "the name of a ResourceDirectory".to_owned()),
+        ("policy", "the name of a ContactPolicy".to_owned()),
+        ("rule", "the name of a rule of its `coverage`".to_owned()),
+        ("action", "the operation as the API spells it, such as `UpdateMessageContact`".to_owned()),
+        ("outcome", format!("`ok`, or why not: {}", classes.join("; "))),
+        ("state", states.join("; ")),
+        ("reason", "of the condition `Ready`: [conditions.md](conditions.md)".to_owned()),
+        ("priority", words(Priority::ALL.map(Priority::as_str).to_vec())),
+        ("channel", words(vec!["email", "phone"])),
+        ("field", words(Field::ALL.map(Field::as_str).to_vec())),
+        ("enforcement", words(Enforcement::ALL.map(Enforcement::as_str).to_vec())),
+        ("message_type", words(MessageType::ALL.iter().map(|it| it.as_str()).collect())),
+    ] {
+        writeln!(page, "| `{label}` | {values} |").unwrap();
+    }
+    page.push_str("\n## Queries\n");
+    for metric in METRICS {
+        writeln!(page, "\n`{}`:\n\n```promql\n{}\n```", metric.name, metric.example).unwrap();
+    }
+    page
+}
+
+#[test]
+fn every_label_is_explained() {
+    let page = metrics();
+    for label in METRICS.iter().flat_map(|metric| metric.labels) {
+        assert!(page.contains(&format!("\n| `{label}` | ")), "{label}");
+    }
+}
+
+/// People paste it; Argo CD's own tree has the scripts one by one.
+#[test]
+fn the_patch_for_argo_cd_has_the_scripts_that_stand_beside_it() {
+    let name = "charts/message-contact-operator/gitops/argocd/argocd-cm-patch.yaml";
+    let patch = argocd_patch();
+    check(name, &patch);
+    // What Argo CD reads out of it is what the harness runs.
+    let parsed: serde_json::Value = serde_saphyr::from_str(&patch).unwrap();
+    for kind in argocd_kinds() {
+        let of = |what: &str| {
+            let key = format!("resource.customizations.{what}.message-contacts.dev_{kind}");
+            parsed["data"][key].as_str().unwrap().to_owned()
+        };
+        assert_eq!(of("health"), argocd_script(&format!("{kind}/health.lua")));
+        let actions: serde_json::Value = serde_saphyr::from_str(&of("actions")).unwrap();
+        let discovery = argocd_script(&format!("{kind}/actions/discovery.lua"));
+        assert_eq!(actions["discovery.lua"], discovery);
+        for action in actions["definitions"].as_array().unwrap() {
+            let name = action["name"].as_str().unwrap();
+            let script = argocd_script(&format!("{kind}/actions/{name}/action.lua"));
+            assert_eq!(action["action.lua"], script);
+            assert!(discovery.contains(&format!("actions[\"{name}\"]")), "{kind}: {name}");
+        }
+    }
+}
+
+const ARGOCD: &str =
+    "charts/message-contact-operator/gitops/argocd/resource_customizations/message-contacts.dev";
+
+fn argocd_script(name: &str) -> String {
+    fs::read_to_string(root().join(ARGOCD).join(name)).unwrap()
+}
+
+fn argocd_kinds() -> Vec<String> {
+    names_in(root().join(ARGOCD), "health.lua")
+}
+
+/// The folders in a folder that have such a file, in order.
+fn names_in(folder: PathBuf, file: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let with_file = entries.filter(|entry| entry.join(file).is_file());
+    let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<_> = with_file.map(name).collect();
+    names.sort();
+    names
+}
+
+fn argocd_patch() -> String {
+    let mut patch = "\
+# Made from the scripts below resource_customizations/ by tests/it/generated.rs.
+#
+#   kubectl -n argocd patch configmap argocd-cm --type merge --patch-file argocd-cm-patch.yaml
+data:
+"
+    .to_owned();
+    for kind in argocd_kinds() {
+        let key = |what: &str| {
+            format!("  resource.customizations.{what}.message-contacts.dev_{kind}: |\n")
+        };
+        patch += &key("health");
+        indent(&mut patch, 4, &argocd_script(&format!("{kind}/health.lua")));
+        patch += &key("actions");
+        patch += "    discovery.lua: |\n";
+        indent(&mut patch, 6, &argocd_script(&format!("{kind}/actions/discovery.lua")));
+        patch += "    definitions:\n";
+        for name in names_in(root().join(ARGOCD).join(&kind).join("actions"), "action.lua") {
+            patch += &format!("    - name: {name}\n      action.lua: |\n");
+            indent(&mut patch, 8, &argocd_script(&format!("{kind}/actions/{name}/action.lua")));
+        }
+    }
+    patch
+}
+
+fn indent(into: &mut String, by: usize, text: &str) {
+    for line in text.lines() {
+        let by = if line.is_empty() { 0 } else { by };
+        writeln!(into, "{:by$}{line}", "").unwrap();
+    }
+}
+
 /// Compares a file of the repository with what it should hold, or writes it.
 #[track_caller]
-fn check(name: &str, wanted: &str) {
+pub(crate) fn check(name: &str, wanted: &str) {
     let path = root().join(name);
     if std::env::var_os("MCO_REWRITE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -330,7 +483,16 @@ fn links_in_documents_lead_to_files() {
     let adr = root().join("docs/adr");
     let records: Vec<PathBuf> =
         fs::read_dir(&adr).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let pages = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "docs/stuck"];
+    let pages = [
+        "README",
+        "ARCHITECTURE",
+        "CHANGELOG",
+        "CONTRIBUTING",
+        "SECURITY",
+        "docs/stuck",
+        "docs/metrics",
+        "docs/alerts",
+    ];
     let pages = pages.map(|page| root().join(page).with_extension("md"));
     let mut wrong = Vec::new();
     for page in pages.iter().chain(&records) {

@@ -1,7 +1,7 @@
 //! Policies in the operator: for what was there before, and for addresses out of Secrets.
 
 use cluster::By;
-use directory_simulator::{ContactChange, Options};
+use directory_simulator::{ContactChange, NewContact, Options};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -330,4 +330,55 @@ async fn nothing_is_written_before_the_policies_were_listed() {
     assert_eq!(stand.simulator.counts().of("AddMessageContact"), 0);
     operator.abort();
     let _ = operator.await;
+}
+
+/// Rules judge what the spec asks for; bindings that it leaves alone are the cloud's.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_over_keeps_bindings_that_a_policy_would_not_let_it_ask_for() {
+    let stand = Stand::new().await;
+    let account = "2000000000000003".to_owned();
+    let allowed = json!({ "members": { "allowed": ["fd-sim0000001"] } });
+    stand.apply_policy("members", json!({ "enforcement": "Deny", "contact": allowed })).await;
+    let there = NewContact {
+        title: "TechnicalDirector".to_owned(),
+        message_types: vec!["FaultMessage".to_owned(), "SecurityMessage".to_owned()],
+        members: vec![account.clone()],
+        ..NewContact::new("Xunyou", "taken@example.com")
+    };
+    let id = stand.simulator.insert_contact(there);
+    stand.ask_directory().await;
+    assert_eq!(stand.settled("taken", "Xunyou", json!({})).await, id);
+    let object = stand.becomes("taken", "PolicyCompliant", "Compliant").await;
+    assert_eq!(object.data["status"]["observed"]["members"], json!([account]));
+    assert_eq!(stand.in_cloud(&id).members, [account]);
+    assert_eq!(stand.simulator.counts().writes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_written_anyhow_a_violator_shows_what_differs() {
+    let stand = Stand::new().await;
+    let id = stand.settled("seen", "Luzhi", json!({})).await;
+    stand.apply_policy("phones", phones("Deny")).await;
+    stand.becomes("seen", "Synced", "PolicyViolation").await;
+
+    // The directory only reports: the contact is judged, and its differences are shown.
+    stand.apply_directory(json!({ "management": "ReportOnly" })).await;
+    let change = ContactChange { title: Some("CEO".to_owned()), ..ContactChange::default() };
+    assert!(stand.simulator.change_contact(&id, change));
+    stand.ask_directory().await;
+    let object = stand.becomes("seen", "Synced", "Drifted").await;
+    assert_eq!(object.data["status"]["drift"][0]["observed"], "CEO");
+    assert_eq!(reason(&object, "Ready"), "Drifted");
+    assert_eq!(reason(&object, "PolicyCompliant"), "PolicyViolation");
+    assert_stalled(&object, false);
+    stand.apply_directory(json!({})).await;
+    stand.becomes("seen", "Synced", "PolicyViolation").await;
+
+    // The object itself only reports: it may, and is not judged.
+    let fields = json!({ "reconcilePolicy": "ReportOnly" });
+    stand.apply("seen", "Luzhi", fields).await;
+    let object = stand.becomes("seen", "Synced", "Drifted").await;
+    assert_eq!(object.data["status"]["drift"][0]["observed"], "CEO");
+    assert_eq!(reason(&object, "PolicyCompliant"), Value::Null);
+    assert_eq!(stand.simulator.counts().of("UpdateMessageContact"), 0);
 }

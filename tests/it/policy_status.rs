@@ -1,7 +1,7 @@
 //! What a policy finds, told in its own status: counts, violations, coverage and unmanaged contacts.
 
 use cluster::By;
-use directory_simulator::{Click, Options};
+use directory_simulator::{Click, Options, Tree};
 use kube::Api;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
@@ -154,6 +154,62 @@ async fn a_folder_covers_the_accounts_below_it_and_they_are_listed_once_an_hour(
     stand.apply_policy("others", rule.clone()).await;
     stand.policy_becomes("others", "Compliant", "CoverageMissing").await;
     assert_eq!(stand.simulator.counts().of("ListAccounts"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_directory_under_the_same_name_has_accounts_of_its_own() {
+    let stand = Stand::new().await;
+    let account = "2000000000000003";
+    let rule = json!({ "coverage": [{ "name": "ops", "minContacts": 1, "members": [account],
+        "messageTypes": ["FaultMessage"] }] });
+    let bound = json!({ "messageTypes": ["FaultMessage"], "members": ["fd-sim0000001"] });
+    stand.settled("folder", "Jiaxu", bound.clone()).await;
+    stand.apply_policy("ops", rule).await;
+    stand.policy_becomes("ops", "Compliant", "Compliant").await;
+    stand.delete("folder").await;
+    stand.is_gone("folder").await;
+    stand.delete_directory().await;
+    stand.directory_is_gone().await;
+
+    // There the account stands below another folder.
+    let mut tree = Tree { directory_id: "rd-fremd7".to_owned(), ..Tree::default() };
+    tree.accounts.iter_mut().find(|it| it.id == account).unwrap().folder = "fd-sim0000002".into();
+    let other = stand::simulator(Options { tree, ..Options::default() }).await;
+    stand.apply_directory(json!({ "endpoint": other.endpoint() })).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    stand.settled("folder", "Jiaxu", bound).await;
+    cluster::wait_for(stand::PATIENCE, "its accounts are listed", || {
+        let lists = other.counts().of("ListAccounts");
+        std::future::ready(if lists == 1 { Ok(()) } else { Err(format!("{lists} lists")) })
+    })
+    .await
+    .unwrap();
+    stand::request(&stand.policies(), &stand.policy("ops"), "look").await;
+    let handled = |found: &DynamicObject| found.data["status"]["lastHandledReconcileAt"] == "look";
+    let name = stand.policy("ops");
+    let policy = stand::sees(&stand.policies(), &name, "it is looked at", handled).await;
+    assert_eq!(coverage(&policy), ["ops FaultMessage Contacts 0/1 short"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_and_gone_from_the_cloud_gives_nothing() {
+    let stand = Stand::new().await;
+    let heard = json!({ "coverage": [{ "name": "heard", "minContacts": 1,
+        "messageTypes": ["FaultMessage"] }] });
+    stand.apply_policy("heard", heard).await;
+    let id = stand.settled("lost", "Fajia", json!({})).await;
+    stand.policy_becomes("heard", "Compliant", "Compliant").await;
+    let phones = json!({ "enforcement": "Deny", "contact": { "phoneNumber": "Required" } });
+    stand.apply_policy("phones", phones).await;
+    stand.becomes("lost", "Synced", "PolicyViolation").await;
+    assert!(stand.simulator.remove_contact(&id));
+    stand.ask_directory().await;
+    let policy = stand.policy_becomes("heard", "Compliant", "CoverageMissing").await;
+    assert_eq!(coverage(&policy), ["heard FaultMessage Contacts 0/1 short"]);
+    // What was seen last is still shown, and nothing is created.
+    let object = stand.object("lost").await;
+    assert_eq!(object.data["status"]["contactId"], json!(id));
+    assert_eq!(stand.simulator.counts().of("AddMessageContact"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

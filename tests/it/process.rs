@@ -57,16 +57,40 @@ impl Operator {
         Self::start_in(OPERATOR_NAMESPACE, kubeconfig, &endpoints, arguments)
     }
 
-    /// Starts `run` in that namespace, with these endpoints allowed.
+    /// Starts `run` in that namespace, with these endpoints allowed. It acts at once: stories of who
+    /// leads say so in the arguments, and no other one is to wait for the lease of a process that it
+    /// has killed.
     pub fn start_in(
         namespace: &str,
         kubeconfig: &Path,
         endpoints: &[String],
         arguments: &[&str],
     ) -> Self {
+        let alone = ["--leader-election=false"];
+        let arguments: Vec<_> = alone.iter().chain(arguments).copied().collect();
+        let keys = (ACCESS_KEY_ID, ACCESS_KEY_SECRET);
+        Self::start_with_keys(namespace, kubeconfig, endpoints, &arguments, keys)
+    }
+
+    /// Starts `run` in that namespace, with keys of its own in its environment.
+    pub fn start_with_keys(
+        namespace: &str,
+        kubeconfig: &Path,
+        endpoints: &[String],
+        arguments: &[&str],
+        (key_id, key_secret): (&str, &str),
+    ) -> Self {
         let (pid, log) = (scratch("pid"), scratch("log"));
         let mut command = cluster::watched(Path::new(PROGRAM), &pid);
-        command.args(["run", "--namespace", namespace, "--health-addr", "127.0.0.1:0"]);
+        command.args([
+            "run",
+            "--namespace",
+            namespace,
+            "--health-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ]);
         for endpoint in endpoints {
             command.args(["--allow-endpoint", endpoint]);
         }
@@ -75,8 +99,8 @@ impl Operator {
         command.stdout(output.try_clone().unwrap()).stderr(output);
         command.env_clear().envs(std::env::vars_os().filter(|(key, _)| key == "PATH"));
         command.env("KUBECONFIG", kubeconfig).env("RUST_BACKTRACE", "0");
-        command.env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID);
-        command.env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET);
+        command.env("ALIBABA_CLOUD_ACCESS_KEY_ID", key_id);
+        command.env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", key_secret);
         let mut shell = command.spawn().unwrap();
         let leash = shell.stdin.take();
         Self { shell, leash, pid, log }
@@ -99,8 +123,16 @@ impl Operator {
 
     /// The status and the body of a page of its health server, if that is served already.
     pub async fn health(&self, path: &str) -> Option<(u16, String)> {
-        let address = address_in(&self.log())?;
-        get(address, path).await.ok()
+        let address = address_in(&self.log(), "health is served")?;
+        get(address, path, None).await.ok()
+    }
+
+    /// The page of its metrics, for a client that accepts this.
+    pub async fn scrape(&self, accept: Option<&str>) -> String {
+        let address = address_in(&self.log(), "metrics are served").unwrap();
+        let (status, body) = get(address, "/metrics", accept).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
     }
 
     /// Waits until everything was listed once.
@@ -115,6 +147,11 @@ impl Operator {
         .unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        fs::read_to_string(&self.pid).unwrap().trim().parse().unwrap()
+    }
+
     /// SIGKILL: from now on it does nothing more.
     pub fn kill(mut self) {
         self.end();
@@ -122,9 +159,14 @@ impl Operator {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = fs::read_to_string(&self.pid).unwrap();
-        let done = Command::new("sh").args(["-c", "kill -TERM \"$0\"", pid.trim()]).status();
-        assert!(done.unwrap().success());
+        self.signal("TERM");
+    }
+
+    /// Sends it the signal of that name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let kill = ["-c", "kill -\"$0\" \"$1\"", name, &pid];
+        assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 
     /// Waits until it has ended by itself, for so long at most.
@@ -188,17 +230,23 @@ pub fn kubeconfig(server: &str) -> PathBuf {
     path
 }
 
-/// Where the log says that health is served.
-fn address_in(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains("health is served"))?;
+/// Where the log says that something is served.
+fn address_in(log: &str, what: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains(what))?;
     let (_, rest) = line.split_once("127.0.0.1:")?;
     let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
 }
 
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+async fn get(
+    address: SocketAddr,
+    path: &str,
+    accept: Option<&str>,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{accept}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -2,10 +2,12 @@
 
 use directory_simulator::Options;
 use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams};
+use message_contact_operator::api::CustomResourceDefinition;
 use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::process::alone;
+use crate::process::{Operator, alone};
 use crate::secrets::grant;
 use crate::stand::{self, Stand, message_of};
 
@@ -75,4 +77,40 @@ async fn a_right_that_is_missing_is_told_and_nothing_goes_wrong_without_it() {
     stand.directory_is_gone().await;
     operator.abort();
     let _ = operator.await;
+}
+
+/// What `/readyz` says while a kind is not there, or must not be listed: no controller has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_listed_is_named_until_it_can() {
+    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let stand = Stand::on(cluster, Options::default()).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client());
+    let policies = "contactpolicies.message-contacts.dev";
+    definitions.delete(policies, &DeleteParams::default()).await.unwrap();
+    let user = "operator-before-policies";
+    let most = others().into_iter().filter(|rule| rule["resources"] != json!(["namespaces"]));
+    let more = rule("", "secrets", &["get", "create"]);
+    grant(&stand, user, user, most.chain([more]).collect()).await;
+    let kubeconfig = cluster.kubeconfig_as(user, &[]).unwrap();
+    let operator = Operator::start(&kubeconfig, &[&stand]);
+    let says = async |expected: &str| {
+        cluster::wait_for(stand::PATIENCE, expected, || async {
+            match operator.health("/readyz").await {
+                Some((503, said)) if said.contains(expected) => Ok(said),
+                other => Err(format!("{other:?}: {}", operator.log())),
+            }
+        })
+        .await
+        .unwrap()
+    };
+    says("\nNamespace: not allowed: grant `list` and `watch` on it\n").await;
+    let missing =
+        "ContactPolicy: not installed: apply the output of `message-contact-operator crds`";
+    let said = says(missing).await;
+    assert!(!said.contains("MessageContact:"), "{said}");
+    grant(&stand, user, "and-namespaces", json!([rule("", "namespaces", &["list", "watch"])]))
+        .await;
+    cluster.apply_crds(&message_contact_operator::api::crds()).await.unwrap();
+    operator.is_ready().await;
+    operator.kill();
 }

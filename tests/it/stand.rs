@@ -20,6 +20,7 @@ use kube::{Client, ResourceExt};
 use message_contact_operator::api::{self, ContactPolicy, MessageContact, ResourceDirectory};
 use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
+use message_contact_operator::lease::Leadership;
 use message_contact_operator::plan::hash::HashKey;
 use serde_json::{Value, json};
 
@@ -133,8 +134,9 @@ pub async fn run_operator_in(client: Client, environment: Environment, clock: Cl
 }
 
 async fn controllers(client: Client, environment: Environment, hash_key: HashKey, clock: Clock) {
-    let never = std::future::pending();
-    controller::run(client, environment, hash_key, clock, Readiness::default(), never).await;
+    let (readiness, leadership) = (Readiness::default(), Leadership::unshared());
+    let (elected, never) = (std::future::ready(hash_key), std::future::pending());
+    controller::run(client, environment, clock, readiness, leadership, elected, never).await;
 }
 
 pub fn environment(name: &str) -> Option<String> {
@@ -227,12 +229,12 @@ impl Stand {
 
     /// Applies a policy of the story; unless `spec` says otherwise, it speaks of the contacts of the
     /// story's directory.
-    pub async fn apply_policy(&self, name: &str, spec: Value) {
+    pub async fn apply_policy(&self, name: &str, spec: Value) -> DynamicObject {
         let mut whole = json!({ "match": { "directories": [self.directory] } });
         merge(&mut whole, spec);
         let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
             "kind": "ContactPolicy", "metadata": { "name": self.policy(name) }, "spec": whole });
-        apply(&self.policies(), &object).await.unwrap();
+        apply(&self.policies(), &object).await.unwrap()
     }
 
     /// The name of a policy's object: policies belong to no namespace.
@@ -241,13 +243,13 @@ impl Stand {
     }
 
     /// Applies the story's directory; it admits every namespace.
-    pub async fn apply_directory(&self, spec: Value) {
+    pub async fn apply_directory(&self, spec: Value) -> DynamicObject {
         let mut whole = json!({ "endpoint": self.simulator.endpoint(), "namespaces": {},
             "pollInterval": "10s", "requestsPerSecond": 100 });
         merge(&mut whole, spec);
         let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
             "kind": "ResourceDirectory", "metadata": { "name": self.directory }, "spec": whole });
-        apply(&self.directories(), &object).await.unwrap();
+        apply(&self.directories(), &object).await.unwrap()
     }
 
     /// The manifest of a contact: a valid one with these fields put over it.

@@ -93,7 +93,9 @@ async fn it_is_ready_once_everything_was_listed_and_alive_before() {
     let mut operator = Operator::start(&proxy.kubeconfig(), &[&stand]);
     proxy.reached().await;
     assert_eq!(operator.health("/livez").await, Some((200, "ok\n".to_owned())));
-    assert_eq!(operator.health("/readyz").await.map(|(status, _)| status), Some(503));
+    let (status, said) = operator.health("/readyz").await.unwrap();
+    assert_eq!(status, 503);
+    assert!(said.contains("\nMessageContact: being listed\n"), "{said}");
     assert_eq!(operator.health("/metrics-of-another").await.map(|(status, _)| status), Some(404));
     assert_eq!(stand.simulator.counts().calls, 0, "no call before everything was listed");
     proxy.open();
@@ -175,7 +177,7 @@ fn a_start_that_cannot_work_says_why() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
         assert!(!text.contains("panicked"), "{text}");
     };
-    let health = ["run", "--health-addr", "127.0.0.1:0"];
+    let health = ["run", "--health-addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0"];
     let nowhere = [("HOME", "/nonexistent")];
     check(&health, &nowhere, 1, &["no cluster", "KUBECONFIG"]);
     let missing = [("KUBECONFIG", "/nonexistent/config")];
@@ -185,6 +187,14 @@ fn a_start_that_cannot_work_says_why() {
     check(&["run", "--log-format", "xml"], &nowhere, 2, &["--log-format", "text", "json"]);
     check(&["run", "--log", "a=b=c"], &nowhere, 1, &["--log", "MCO_LOG", "info"]);
     check(&["run"], &[("MCO_LOG_FORMAT", "xml")], 2, &["xml", "text", "json"]);
+    let lease = ["run", "--lease-duration"];
+    check(&[lease[0], lease[1], "15"], &nowhere, 2, &["--lease-duration", "15s or 1m30s"]);
+    check(&[lease[0], lease[1], "1h"], &nowhere, 1, &["--lease-duration", "from 1s to 10m"]);
+    check(&[lease[0], lease[1], "8s"], &nowhere, 1, &["--renew-deadline", "6.4s", "longer lease"]);
+    check(&["run", "--renew-deadline", "0s"], &nowhere, 1, &["--renew-deadline", "at most 12s"]);
+    check(&["run"], &[("MCO_LEADER_ELECTION", "maybe")], 2, &["true", "false"]);
+    let watch = ["run", "--watch-namespace", "Team A"];
+    check(&watch, &nowhere, 1, &["--watch-namespace", "lower-case"]);
     check(&["sprint"], &nowhere, 2, &["sprint"]);
     // A password in the value is not repeated.
     let origin = "https://user:Canary@directory.example.com/path?x";
@@ -196,5 +206,13 @@ fn a_start_that_cannot_work_says_why() {
     check(&health, &none, 1, &["no cluster"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let advice = ["another program listens there", "give a free address with"];
     check(&["run", "--health-addr", &address], &nowhere, 1, &["--health-addr", &address]);
+    check(&["run", "--health-addr", &address], &nowhere, 1, &advice);
+    let metrics = ["run", "--health-addr", "127.0.0.1:0", "--metrics-addr", &address];
+    check(&metrics, &nowhere, 1, &["--metrics-addr", &address, "MCO_METRICS_ADDR"]);
+    check(&metrics, &nowhere, 1, &advice);
+    // An address of the documentation (RFC 5737), which no machine has.
+    let foreign = ["run", "--health-addr", "127.0.0.1:0", "--metrics-addr", "192.0.2.1:8080"];
+    check(&foreign, &nowhere, 1, &["this machine does not have that address"]);
 }

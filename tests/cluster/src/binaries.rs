@@ -1,4 +1,4 @@
-//! Where the programs of the control plane come from.
+//! Where the programs of the control plane and of the node come from.
 
 use std::{
     collections::VecDeque,
@@ -17,12 +17,24 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{process::watched, run_dir};
 
-/// A program of the control plane.
+/// A program that is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
     Etcd,
     Apiserver,
     ControllerManager,
+    Scheduler,
+    Kubelet,
+    Containerd,
+    /// What containerd starts for each pod.
+    Shim,
+    CniBridge,
+    CniLoopback,
+    CniHostLocal,
+    /// Copies images, and is the registry that they are pulled from.
+    Crane,
+    /// What holds the namespaces of a pod.
+    Pause,
 }
 
 /// What the search looks at, as values, so that a test can look elsewhere.
@@ -52,17 +64,15 @@ impl Search {
     ///
     /// If `KUBEBUILDER_ASSETS` lacks one of them, if there is no Go, or if the build fails.
     pub(crate) fn find<const N: usize>(&self, wanted: [Program; N]) -> Result<[PathBuf; N]> {
-        if let Some(assets) = &self.assets {
-            for program in wanted {
-                if !assets.join(program.name()).is_file() {
-                    bail!(
-                        "KUBEBUILDER_ASSETS has no {}: put it there, or unset the variable to have \
-                         it built with Go",
-                        program.name()
-                    );
-                }
-            }
-            return Ok(wanted.map(|program| assets.join(program.name())));
+        if self.assets.is_some()
+            && let Some(missing) =
+                wanted.iter().find(|program| program.is_asset() && !self.place(**program).is_file())
+        {
+            bail!(
+                "KUBEBUILDER_ASSETS has no {}: put it there, or unset the variable to have it \
+                 built with Go",
+                missing.name()
+            );
         }
         let all_there = || wanted.iter().all(|program| self.place(*program).is_file());
         if !all_there() {
@@ -82,7 +92,10 @@ impl Search {
     }
 
     fn place(&self, program: Program) -> PathBuf {
-        self.home.join(program.release()).join(program.name())
+        match &self.assets {
+            Some(assets) if program.is_asset() => assets.join(program.name()),
+            _ => self.home.join(program.release()).join(program.name()),
+        }
     }
 
     fn go_cache(&self) -> PathBuf {
@@ -90,8 +103,7 @@ impl Search {
     }
 
     fn go(&self) -> Result<PathBuf> {
-        let mut candidates = env::split_paths(&self.path).map(|dir| dir.join("go"));
-        candidates.find(|go| go.is_file()).context(
+        in_path(&self.path, "go").context(
             "the tests need a Kubernetes control plane: install Go (https://go.dev/doc/install) so \
              that it is built once, or set KUBEBUILDER_ASSETS to a directory with etcd and \
              kube-apiserver",
@@ -105,7 +117,7 @@ impl Search {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                tell("another process is building the control plane: waiting for it");
+                tell("another process is building: waiting for it");
                 lock.lock()?;
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -132,7 +144,7 @@ impl Search {
             .arg("-o")
             .arg(&unfinished)
             .arg(program.package())
-            .current_dir(program.module())
+            .current_dir(program.directory())
             .env("PATH", &self.path)
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
@@ -146,7 +158,7 @@ impl Search {
         let leash = child.stdin.take();
         let begun = Instant::now();
         let end_of_output = match child.stderr.take() {
-            Some(output) => follow(program, output, begun),
+            Some(output) => follow(program.name(), output, begun),
             None => String::new(),
         };
         let status = child.wait()?;
@@ -162,9 +174,18 @@ impl Search {
     }
 }
 
+/// The program of that name in `PATH`.
+pub(crate) fn in_path(path: &OsStr, program: &str) -> Option<PathBuf> {
+    env::split_paths(path).map(|dir| dir.join(program)).find(|place| place.is_file())
+}
+
 /// Reads what `go build -v` says until it ends, tells every 15 seconds how far it is, and returns
 /// the last lines. Go prints the name of each package that it compiles.
-fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Instant) -> String {
+pub(crate) fn follow(
+    name: &'static str,
+    output: impl io::Read + Send + 'static,
+    begun: Instant,
+) -> String {
     const HEARTBEAT: Duration = Duration::from_secs(15);
     const KEPT: usize = 30;
     let (sender, lines) = mpsc::channel();
@@ -194,7 +215,6 @@ fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Insta
             Err(RecvTimeoutError::Timeout) => {
                 let elapsed = begun.elapsed().as_secs();
                 let line = last.back().map_or("", String::as_str);
-                let name = program.name();
                 tell(&format!(
                     "{name}: {elapsed} s, {downloads} modules downloaded, {packages} packages \
                      compiled, last {line}"
@@ -209,7 +229,7 @@ fn follow(program: Program, output: impl io::Read + Send + 'static, begun: Insta
 }
 
 /// Says something to whoever waits. Not `eprintln!`: the test harness would swallow it.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     // There is nobody to tell that stderr is closed.
     let _ = writeln!(io::stderr(), "cluster: {text}");
 }
@@ -220,6 +240,15 @@ impl Program {
             Self::Etcd => "etcd",
             Self::Apiserver => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::Containerd => "containerd",
+            Self::Shim => "containerd-shim-runc-v2",
+            Self::CniBridge => "bridge",
+            Self::CniLoopback => "loopback",
+            Self::CniHostLocal => "host-local",
+            Self::Crane => "crane",
+            Self::Pause => "pause",
         }
     }
 
@@ -228,52 +257,92 @@ impl Program {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Apiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Self::Containerd => "github.com/containerd/containerd/v2/cmd/containerd",
+            Self::Shim => "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            Self::CniBridge => "github.com/containernetworking/plugins/plugins/main/bridge",
+            Self::CniLoopback => "github.com/containernetworking/plugins/plugins/main/loopback",
+            Self::CniHostLocal => "github.com/containernetworking/plugins/plugins/ipam/host-local",
+            Self::Crane => "github.com/google/go-containerregistry/cmd/crane",
+            Self::Pause => "tools.test/pause",
         }
     }
 
     fn usual_time(self) -> &'static str {
         match self {
-            Self::Etcd => "less than a minute",
+            Self::Etcd | Self::Containerd => "less than a minute",
             Self::Apiserver => "about 5 minutes",
             Self::ControllerManager => "2 minutes after kube-apiserver, else 5",
+            Self::Scheduler => "half a minute after kube-apiserver, else 4 minutes",
+            Self::Kubelet => "2 minutes after kube-apiserver, else 6",
+            Self::Shim
+            | Self::CniBridge
+            | Self::CniLoopback
+            | Self::CniHostLocal
+            | Self::Crane
+            | Self::Pause => "a few seconds",
         }
     }
 
-    /// The directory with the Go module that pins it.
-    fn module(self) -> PathBuf {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools");
+    /// Whether `KUBEBUILDER_ASSETS` is where it comes from, if that is set.
+    fn is_asset(self) -> bool {
+        matches!(self, Self::Etcd | Self::Apiserver | Self::ControllerManager)
+    }
+
+    /// The Go module that pins it: its directory below `tests/tools`, its `go.mod`, and the
+    /// module in there whose version is the program's.
+    fn module(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Etcd => tools.join("etcd"),
-            Self::Apiserver | Self::ControllerManager => tools.join("kubernetes"),
+            Self::Etcd => {
+                ("etcd", include_str!("../../tools/etcd/go.mod"), "go.etcd.io/etcd/server/v3")
+            }
+            Self::Apiserver | Self::ControllerManager | Self::Scheduler | Self::Kubelet => {
+                ("kubernetes", include_str!("../../tools/kubernetes/go.mod"), "k8s.io/kubernetes")
+            }
+            Self::Containerd | Self::Shim => (
+                "containerd",
+                include_str!("../../tools/containerd/go.mod"),
+                "github.com/containerd/containerd/v2",
+            ),
+            Self::CniBridge | Self::CniLoopback | Self::CniHostLocal => (
+                "cni",
+                include_str!("../../tools/cni/go.mod"),
+                "github.com/containernetworking/plugins",
+            ),
+            Self::Crane => (
+                "crane",
+                include_str!("../../tools/crane/go.mod"),
+                "github.com/google/go-containerregistry",
+            ),
+            // Our own. Its number is that of the Go release in its `go.mod`.
+            Self::Pause => ("pause", include_str!("../../tools/pause/go.mod"), "go"),
         }
+    }
+
+    fn directory(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools").join(self.module().0)
     }
 
     /// Its version, as the `go.mod` says it: the only place where it is written.
     fn version(self) -> &'static str {
-        let (go_mod, module) = match self {
-            Self::Etcd => (include_str!("../../tools/etcd/go.mod"), "go.etcd.io/etcd/server/v3"),
-            Self::Apiserver | Self::ControllerManager => {
-                (include_str!("../../tools/kubernetes/go.mod"), "k8s.io/kubernetes")
-            }
-        };
+        let (_, go_mod, module) = self.module();
         let words: Vec<&str> = go_mod.split_whitespace().collect();
         let mut pairs = words.windows(2);
-        let required = pairs.find(|pair| pair[0] == module && pair[1].starts_with('v'));
+        let is_version = |word: &str| word.trim_start_matches('v').starts_with(char::is_numeric);
+        let required = pairs.find(|pair| pair[0] == module && is_version(pair[1]));
         required.map_or("unknown", |pair| pair[1])
     }
 
     /// The name of the directory for what was built.
     fn release(self) -> String {
-        match self {
-            Self::Etcd => format!("etcd-{}", self.version()),
-            Self::Apiserver | Self::ControllerManager => format!("kubernetes-{}", self.version()),
-        }
+        format!("{}-{}", self.module().0, self.version())
     }
 
     /// No symbols; and for Kubernetes the version, without which it calls itself v0.0.0-master.
     fn linker_flags(self) -> OsString {
         let mut flags = OsString::from("-s -w");
-        if self != Self::Etcd {
+        if self.module().0 == "kubernetes" {
             let version = self.version();
             let mut parts = version.trim_start_matches('v').split('.');
             let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
@@ -322,7 +391,14 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_the_go_modules() {
-        for program in [Program::Etcd, Program::Apiserver, Program::ControllerManager] {
+        let one_a_module = [
+            Program::Etcd,
+            Program::Kubelet,
+            Program::Containerd,
+            Program::CniBridge,
+            Program::Crane,
+        ];
+        for program in one_a_module {
             assert!(program.version().starts_with('v'), "{program:?}: {}", program.version());
         }
     }
@@ -351,7 +427,7 @@ mod tests {
     fn of_what_go_says_the_last_lines_are_kept() {
         let lines: Vec<String> = (0..40).map(|number| format!("line {number}")).collect();
         let said = io::Cursor::new(lines.join("\n"));
-        let kept = follow(Program::Etcd, said, Instant::now());
+        let kept = follow("etcd", said, Instant::now());
         assert!(kept.starts_with("line 10\n") && kept.ends_with("line 39"), "{kept}");
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -41,6 +42,9 @@ pub struct Options {
     pub controller_manager: bool,
     /// More arguments for kube-apiserver, `--feature-gates=…` for example.
     pub apiserver_args: Vec<String>,
+    /// Where kube-apiserver listens, and nowhere else: an address of this machine. Absent: a free
+    /// port of the loopback interface.
+    pub listen: Option<SocketAddr>,
 }
 
 /// A running control plane. Dropping it ends all its processes and removes all its files.
@@ -73,7 +77,7 @@ impl Cluster {
         let programs = find_programs(options.controller_manager).await?;
         let mut attempt = 1;
         let cluster = loop {
-            match Self::try_start(&programs, &options.apiserver_args).await {
+            match Self::try_start(&programs, &options).await {
                 Err(error) if error.is::<AddressInUse>() && attempt < TRIES => attempt += 1,
                 done => break done?,
             }
@@ -84,8 +88,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    async fn try_start(programs: &Programs, apiserver_args: &[String]) -> Result<Self> {
-        let layout = Layout::create(programs.clone(), apiserver_args.to_vec())?;
+    async fn try_start(programs: &Programs, options: &Options) -> Result<Self> {
+        let layout = Layout::create(programs.clone(), options)?;
         let etcd = layout.start_etcd()?;
         let mut servers = [etcd, layout.start_apiserver()?];
         let audit = Audit::of(&layout.audit_log());
@@ -302,15 +306,20 @@ struct Layout {
     programs: Programs,
     apiserver_args: Vec<String>,
     etcd_port: u16,
-    apiserver_port: u16,
+    apiserver: SocketAddr,
     admin_token: String,
     kubeconfig: PathBuf,
     manager_kubeconfig: PathBuf,
     run_dir: RunDir,
 }
 
-/// The first range that kubeadm's documentation uses; nothing is ever reached through it.
+/// The first range that kubeadm's documentation uses. Nothing is reached through it but the
+/// apiserver by the pods of a [`crate::Node`].
 const SERVICE_RANGE: &str = "10.96.0.0/24";
+
+/// What pods call the apiserver: the first address of the range, which is that of the Service
+/// `kubernetes`, and which the apiserver's certificate names.
+pub(crate) const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 const AUDIT_POLICY: &str = r"
 apiVersion: audit.k8s.io/v1
@@ -320,15 +329,16 @@ rules: [{level: Metadata}]
 ";
 
 impl Layout {
-    fn create(programs: Programs, apiserver_args: Vec<String>) -> Result<Self> {
+    fn create(programs: Programs, options: &Options) -> Result<Self> {
         let run_dir = RunDir::create(&run_dir::home())?;
         let token = || format!("{:016x}{:016x}", random(), random());
         let manager_token = token();
+        let on_loopback = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let layout = Self {
             programs,
-            apiserver_args,
+            apiserver_args: options.apiserver_args.clone(),
             etcd_port: free_port()?,
-            apiserver_port: free_port()?,
+            apiserver: options.listen.map_or_else(on_loopback, anyhow::Ok)?,
             admin_token: token(),
             kubeconfig: run_dir.path().join("kubeconfig"),
             manager_kubeconfig: run_dir.path().join("kubeconfig-controller-manager"),
@@ -376,7 +386,7 @@ impl Layout {
 
     /// JSON, which is YAML, too.
     fn write_kubeconfig(&self, path: &Path, user: &serde_json::Value) -> Result<()> {
-        let server = format!("https://127.0.0.1:{}", self.apiserver_port);
+        let server = format!("https://{}", self.apiserver);
         let text = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -409,8 +419,8 @@ impl Layout {
         let path = |path: PathBuf| path.display().to_string();
         let mut args = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={}", self.apiserver_port),
+            format!("--bind-address={}", self.apiserver.ip()),
+            format!("--secure-port={}", self.apiserver.port()),
             // Where it would be reached from the outside, if it were: without it the address of
             // the default route is taken, and a machine without a network has none.
             "--advertise-address=192.0.2.1".to_owned(),

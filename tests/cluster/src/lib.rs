@@ -25,18 +25,25 @@
 
 mod control_plane;
 
+mod node;
+
 mod audit;
 mod wait;
 
 mod binaries;
+mod modules;
 mod process;
 mod run_dir;
+mod tools;
 
 use tokio::sync::OnceCell;
 
 pub use audit::{Audit, AuditEvent, By, Mark};
 pub use control_plane::{Cluster, Options};
+pub use modules::files_of_module;
+pub use node::Node;
 pub use process::watched;
+pub use tools::tool;
 pub use wait::wait_for;
 
 /// The one cluster of this process, started by whoever asks first.

@@ -87,13 +87,17 @@ impl Process {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
-}
 
-impl Drop for Process {
     /// Kills the program and waits until it is gone: its port is free and its files are closed.
-    fn drop(&mut self) {
+    pub(crate) fn end(&mut self) {
         drop(self.leash.take());
         // It fails only if the shell has been waited for already, and then it is gone as well.
         let _ = self.shell.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }

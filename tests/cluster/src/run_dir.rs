@@ -12,8 +12,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// The directory in which this crate keeps everything: below cargo's target directory.
+/// The directory in which this crate keeps everything about clusters.
 pub(crate) fn home() -> PathBuf {
+    target().join("control-plane")
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
     // A test executable lies inside the target directory, wherever that was moved to.
     let of_executable = || {
         let executable = env::current_exe().ok()?;
@@ -25,7 +30,7 @@ pub(crate) fn home() -> PathBuf {
         dir.is_absolute().then_some(dir)
     };
     let of_workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    of_environment().or_else(of_executable).unwrap_or_else(of_workspace).join("control-plane")
+    of_environment().or_else(of_executable).unwrap_or_else(of_workspace)
 }
 
 /// A directory for one cluster, removed with it.

@@ -86,6 +86,7 @@ impl Program {
         command
             .args(["run", "--namespace", crate::parts::OPERATOR_NAMESPACE])
             .args(["--allow-endpoint", endpoint, "--health-addr", &health.to_string()])
+            .args(["--metrics-addr", "127.0.0.1:0"])
             .env("KUBECONFIG", kubeconfig)
             .env("MCO_METRICS_ADDR", "127.0.0.1:0")
             .stdin(Stdio::null())

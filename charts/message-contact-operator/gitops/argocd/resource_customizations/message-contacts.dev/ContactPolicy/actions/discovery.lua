@@ -1,0 +1,3 @@
+local actions = {}
+actions["reconcile"] = { disabled = false, iconClass = "fa fa-fw fa-sync" }
+return actions

@@ -1,0 +1,202 @@
+//! The rights that the chart grants are those that the operator uses: none too many, none too few.
+
+use std::collections::BTreeSet;
+
+use cluster::By;
+use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options};
+use serde_json::{Value, json};
+
+use super::install::{empty_cluster, install, kubeconfig_of};
+use super::{Helm, RELEASE, chart, kind, name, objects};
+use crate::process::{self, Operator};
+use crate::stand::{OPERATOR_NAMESPACE, Stand, message_of};
+
+/// A right: in which namespace (none: in all, and for what belongs to none), what, which verb, and
+/// for which name (none: for all).
+type Right = (Option<String>, String, String, Option<String>);
+
+/// All rights that objects of the chart give a service account.
+fn granted(all: &[Value], account: &str) -> BTreeSet<Right> {
+    let bindings = all.iter().filter(|it| kind(it).ends_with("RoleBinding"));
+    let of_account = |binding: &&Value| {
+        let subjects = binding["subjects"].as_array().unwrap();
+        subjects
+            .iter()
+            .any(|subject| subject["name"] == account && subject["namespace"] == OPERATOR_NAMESPACE)
+    };
+    let mut rights = BTreeSet::new();
+    for binding in bindings.filter(of_account) {
+        let namespace = binding["metadata"]["namespace"].as_str().map(str::to_owned);
+        let role = all.iter().find(|it| {
+            it["kind"] == binding["roleRef"]["kind"]
+                && it["metadata"]["name"] == binding["roleRef"]["name"]
+                && it["metadata"]["namespace"] == binding["metadata"]["namespace"]
+        });
+        for rule in role.unwrap()["rules"].as_array().unwrap() {
+            let texts = |key: &str| -> Vec<String> {
+                let all = rule[key].as_array().into_iter().flatten();
+                all.map(|it| it.as_str().unwrap().to_owned()).collect()
+            };
+            let mut names: Vec<_> = texts("resourceNames").into_iter().map(Some).collect();
+            if names.is_empty() {
+                names.push(None);
+            }
+            for group in texts("apiGroups") {
+                for resource in texts("resources") {
+                    let what = format!("{resource}.{group}");
+                    assert!(!what.contains('*'), "{what}");
+                    for verb in texts("verbs") {
+                        for name in &names {
+                            let right =
+                                (namespace.clone(), what.clone(), verb.clone(), name.clone());
+                            rights.insert(right);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    rights
+}
+
+/// Whether a right allows that request.
+fn allows(right: &Right, event: &cluster::AuditEvent) -> bool {
+    let (namespace, what, verb, name) = right;
+    let subresource = match event.subresource.as_str() {
+        "" => event.resource.clone(),
+        subresource => format!("{}/{subresource}", event.resource),
+    };
+    namespace.as_ref().is_none_or(|namespace| *namespace == event.namespace)
+        && *what == format!("{subresource}.{}", event.group)
+        && *verb == event.verb
+        && name.as_ref().is_none_or(|name| *name == event.name)
+}
+
+/// A walk in which the operator does all that it ever does.
+async fn walk(stand: &Stand) {
+    let keys = json!({ "accessKeyId": ACCESS_KEY_ID, "accessKeySecret": ACCESS_KEY_SECRET });
+    stand.apply_secret("alibaba-cloud", keys).await;
+    let from = json!({ "source": "Secret", "secretRef": { "name": "alibaba-cloud" } });
+    stand.apply_directory(json!({ "credentials": from })).await;
+    stand.directory_becomes("Ready", "Connected").await;
+    let coverage = json!([{ "name": "heard", "messageTypes": ["SecurityMessage"],
+        "minContacts": 1 }]);
+    stand.apply_policy("heard", json!({ "enforcement": "Warn", "coverage": coverage })).await;
+    // Created, and its owner is asked.
+    stand.apply("asked", "Kongzi", json!({ "verification": null, "readyWhen": null })).await;
+    stand.cloud("a mail", |it| (!it.outbox().is_empty()).then_some(())).await;
+    stand.becomes("asked", "Synced", "InSync").await;
+    // Its address stands in a Secret.
+    stand.put("security-desk", json!({ "mail": "desk@example.com" })).await;
+    let from = json!({ "secretKeyRef": { "name": "security-desk", "key": "mail" } });
+    let hidden = json!({ "emailAddress": null, "emailAddressFrom": from });
+    stand.settled("hidden", "Mengzi", hidden).await;
+    // Changed, asked for, deleted.
+    stand.apply("asked", "Kongzi", json!({ "title": "CEO" })).await;
+    stand
+        .cloud("the title", |it| {
+            it.state().named("Kongzi").is_some_and(|it| it.contact.title == "CEO").then_some(())
+        })
+        .await;
+    stand.ask("asked").await;
+    crate::stand::sees(&stand.policies(), &stand.policy("heard"), "it was evaluated", |it| {
+        it.data["status"]["conditions"].to_string().contains("Compliant")
+    })
+    .await;
+    for object in ["asked", "hidden"] {
+        stand.delete(object).await;
+        stand.is_gone(object).await;
+    }
+    let directory = stand.ask_directory().await;
+    assert_eq!(message_of(&directory, "Ready"), "the directory answers");
+    stand.delete_directory().await;
+    stand.directory_is_gone().await;
+}
+
+/// Whether this version of the program knows a flag.
+fn knows(flag: &str) -> bool {
+    let help = process::run(&["run", "--help"], &[]).stdout;
+    String::from_utf8(help).unwrap().contains(flag)
+}
+
+/// Installs, walks, and compares what was granted with what was used.
+async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, flags: &[&str]) {
+    let cluster = empty_cluster().await;
+    let helm = tokio::task::block_in_place(|| Helm::of("helm4", cluster.kubeconfig_path()));
+    let stand = Stand::on(cluster, Options::default()).await;
+    let mut values = values(&stand);
+    values.push(format!("contactSecrets.namespaces[0].namespace={}", stand.namespace));
+    values.push("contactSecrets.namespaces[0].names={security-desk}".to_owned());
+    if !knows("--leader-election") {
+        values.extend(["replicas=1", "leaderElection.enabled=false"].map(str::to_owned));
+    }
+    let set: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
+    install(&helm, chart().to_str().unwrap(), &set).await;
+    let all = objects(&helm.renders(OPERATOR_NAMESPACE, &set));
+    let granted = granted(&all, RELEASE);
+
+    let mark = cluster.audit().mark().unwrap();
+    let kubeconfig = kubeconfig_of(cluster, RELEASE);
+    let endpoints = [stand.simulator.endpoint()];
+    let flags: Vec<_> =
+        flags.iter().map(|flag| flag.replace("NAMESPACE", &stand.namespace)).collect();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let mut operator = Operator::start_in(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags);
+    walk(&stand).await;
+    operator.terminate();
+    operator.ends_within(crate::stand::PATIENCE).await;
+
+    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
+    let mut events = cluster.audit().since(mark).unwrap();
+    events.retain(|event| event.is_by(By::User(&user)) && !event.resource.is_empty());
+    let unused: Vec<_> =
+        granted.iter().filter(|right| !events.iter().any(|event| allows(right, event))).collect();
+    let not_granted: BTreeSet<_> = events
+        .iter()
+        .filter(|event| event.code == 403 || !granted.iter().any(|right| allows(right, event)))
+        .map(|event| format!("{} {} {}: {}", event.verb, event.resource, event.name, event.code))
+        .collect();
+    println!(
+        "{mode}: {} rights granted, {} requests; granted minus used = {}, used minus granted = {}",
+        granted.len(),
+        events.len(),
+        unused.len(),
+        not_granted.len()
+    );
+    assert!(events.len() > 20, "{events:#?}");
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
+    assert!(not_granted.is_empty(), "used and not granted: {not_granted:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_granted_for_all_namespaces_is_what_is_used() {
+    granted_is_used("all namespaces", |_| Vec::new(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_granted_for_some_namespaces_is_what_is_used() {
+    if !knows("--watch-namespace") {
+        println!("left out: this version has no --watch-namespace");
+        return;
+    }
+    let watched = |stand: &Stand| vec![format!("watchNamespaces={{{}}}", stand.namespace)];
+    granted_is_used("some namespaces", watched, &["--watch-namespace", "NAMESPACE"]).await;
+}
+
+#[test]
+fn roles_for_people_never_hold_what_the_operator_trusts() {
+    let helm = Helm::offline("helm4");
+    let all = objects(&helm.renders(OPERATOR_NAMESPACE, &[]));
+    let roles: Vec<_> = all.iter().filter(|it| kind(it) == "ClusterRole").collect();
+    assert_eq!(roles.len(), 4);
+    for role in roles.iter().filter(|role| name(role) != format!("{OPERATOR_NAMESPACE}-{RELEASE}"))
+    {
+        let rules = role["rules"].to_string();
+        assert!(!rules.contains("/status") && !rules.contains('*'), "{rules}");
+        let labels = role["metadata"]["labels"].to_string();
+        let is_aggregated = labels.contains("aggregate-to-");
+        // What belongs to no namespace tells of all of them.
+        assert_eq!(is_aggregated, !rules.contains("contactpolicies"), "{}", name(role));
+        assert!(!is_aggregated || !rules.contains("resourcedirectories"), "{}", name(role));
+    }
+}
