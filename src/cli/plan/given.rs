@@ -1,6 +1,6 @@
 //! What the manifests hold that a plan is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -144,7 +144,7 @@ impl Given {
     }
 
     fn take_in_removed(&mut self, before: &HashMap<Key, &Manifest>, namespace: &str) {
-        let kept: Vec<_> = self.contacts.iter().map(|object| object.key.clone()).collect();
+        let kept: HashSet<_> = self.contacts.iter().map(|object| object.key.clone()).collect();
         let mut gone: Vec<_> = before.iter().filter(|(key, _)| !kept.contains(key)).collect();
         gone.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (_, manifest) in gone {

@@ -44,9 +44,6 @@ mod text;
 
 mod markdown;
 
-#[cfg(test)]
-mod tests;
-
 /// Options of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
