@@ -56,6 +56,7 @@ mod name_taken;
 mod namespace_deleted;
 mod not_green_early;
 mod one_mail;
+mod plan_command;
 mod policy;
 mod policy_admission;
 mod policy_agreement;

@@ -42,7 +42,7 @@ async fn installed_upgraded_while_contacts_change_and_removed_without_a_trace_in
     let took = helm.upgrade(&values(&stand, &first)).await;
     tell(&format!("helm install --wait of two replicas: {} ms", took.as_millis()));
     let installed = stand.operators().await;
-    assert_eq!(installed.len(), 1, "{installed:?}");
+    assert_eq!(installed.len(), 2, "{installed:?}");
 
     stand.connect().await;
     somebody_clicks(&stand).await;
@@ -73,7 +73,6 @@ fn push<const N: usize>(stand: &Stand, versions: [&str; N]) -> [String; N] {
 fn values(stand: &Stand, digest: &str) -> Value {
     json!({
         "image": { "registry": "registry.test", "repository": "operator", "digest": digest },
-        "replicas": 1, "leaderElection": { "enabled": false },
         "allowEndpoints": [stand.simulator.endpoint()],
     })
 }
@@ -123,7 +122,7 @@ async fn upgrade(stand: &Stand, helm: &Helm, digest: &str, installed: &[String])
     cluster::wait_for(PATIENCE, "only new pods are left", || async {
         let pods = stand.operators().await;
         let new = pods.iter().all(|pod| !installed.contains(pod));
-        if new && pods.len() == 1 { Ok(()) } else { Err(format!("{pods:?}")) }
+        if new && pods.len() == 2 { Ok(()) } else { Err(format!("{pods:?}")) }
     })
     .await
     .unwrap();
