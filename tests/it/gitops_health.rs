@@ -345,21 +345,3 @@ async fn the_samples_beside_the_scripts_are_judged_as_they_say() {
     println!("{said}");
     assert!(said.lines().count() >= 15, "{said}");
 }
-
-/// What is said of the bindings does not stand in the way of what is said of the fields.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_held_up_is_told_although_bindings_wait_for_the_owner() {
-    let stand = Stand::new().await;
-    stand.simulator.switches(|switches| switches.bind_while_verifying = Tolerance::Reject);
-    let fields = json!({ "members": ["fd-sim0000001"] });
-    stand.apply("bound", "Zichan", fields.clone()).await;
-    let waiting = stand.becomes("bound", "Bound", "VerificationPending").await;
-    assert_eq!(judges::judge_one(&waiting).await.argocd.status, "Suspended");
-    stand.simulator.hold();
-    let mut changed = fields;
-    changed["title"] = json!("CEO");
-    stand.apply("bound", "Zichan", changed).await;
-    let busy = stand.becomes("bound", "Synced", "CloudBusy").await;
-    assert_eq!(judges::judge_one(&busy).await.argocd.status, "Progressing");
-    stand.simulator.release();
-}
