@@ -28,7 +28,7 @@ async fn the_first_ten_minutes_go_as_the_guide_says() {
     let secret = json!({ "accessKeyId": ACCESS_KEY_ID, "accessKeySecret": ACCESS_KEY_SECRET });
     stand.apply_secret("alibaba-cloud", secret).await;
     // Where the simulator listens by default.
-    let manifests = manifests.replace(endpoint, &stand.simulator.endpoint().to_string());
+    let manifests = manifests.replace(endpoint, &stand.simulator.endpoint());
     for manifest in serde_saphyr::from_multiple::<Value>(&manifests).unwrap() {
         stand.private.add_manifest(&manifest);
         stand::apply(&api_of(&stand.client, &manifest), &manifest).await.unwrap();
