@@ -17,10 +17,10 @@ test:
 story NAME:
     cargo test --package message-contact-operator --test it -- {{NAME}}
 
-# Writes the generated files anew: crds/, admission/, docs/conditions.md and docs/metrics.md.
+# Writes the generated files anew: crds/, admission/, and what docs/ and the chart have of the code.
 generate:
     MCO_REWRITE=1 cargo test --package message-contact-operator --lib -- cli::crds
-    MCO_REWRITE=1 cargo test --package message-contact-operator --test it -- generated
+    MCO_REWRITE=1 cargo test --package message-contact-operator --test it -- generated reference
 
 # Calls and writes of each scenario, compared with the accepted ones.
 bench:

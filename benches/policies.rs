@@ -38,7 +38,7 @@ const POLICIES: usize = 2 * SPEAKING;
 /// Policies of the apiserver's part.
 const IN_FORCE: [usize; 3] = [0, 20, 200];
 /// Requests of each kind to each apiserver.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 100;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

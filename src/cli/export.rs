@@ -4,6 +4,7 @@
 //! exported rather than the one in force, as going back to that one would be a change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use crate::api::{self, MessageContactSpec, parse};
 use crate::clock::Clock;
 use crate::domain::call;
 use crate::domain::channel::{EmailAddress, PhoneNumber};
-use crate::domain::contact::{ContactName, ContactStatus, ObservedContact};
+use crate::domain::contact::{ContactName, ContactStatus, MemberId, ObservedContact};
 
 /// Options of `export`.
 #[derive(Debug, clap::Args)]
@@ -99,12 +100,11 @@ fn export(
     for contact in unmanaged {
         let waiting = listing.pending(&contact.id);
         let manifests = Manifests::of(contact, &waiting, &names[&contact.id.0], target, options);
-        match manifests.unacceptable() {
-            Some(why) => left_out.push(format!("{} is not exported: {why}", called(contact))),
-            None => {
-                contacts += 1;
-                manifests.write(&mut documents)?;
-            }
+        if let Some(why) = manifests.unacceptable() {
+            left_out.push(format!("{} is not exported: {why}", called(contact)));
+        } else {
+            contacts += 1;
+            manifests.write(&mut documents)?;
         }
     }
     let directory = &listing.identity.directory_id;
@@ -112,7 +112,7 @@ fn export(
         "# {contacts} contacts of the directory {directory} that none of the given manifests manages.\n"
     );
     for line in &left_out {
-        yaml.push_str(&format!("# {line}\n"));
+        writeln!(yaml, "# {line}")?;
     }
     yaml.push_str(&documents);
     Ok(Exported { yaml, contacts, left_out })
@@ -182,7 +182,9 @@ fn words_of(text: &str) -> String {
             if !within || (char.is_ascii_uppercase() && begins_word) {
                 words.push(String::new());
             }
-            words.last_mut().map(|word| word.push(char.to_ascii_lowercase()));
+            if let Some(word) = words.last_mut() {
+                word.push(char.to_ascii_lowercase());
+            }
             within = true;
         } else {
             within = false;
@@ -217,7 +219,7 @@ impl Manifests {
             "name": contact.name.as_str(),
             "title": contact.title,
             "messageTypes": contact.message_types,
-            "members": contact.members.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+            "members": contact.members.iter().map(MemberId::as_str).collect::<Vec<_>>(),
         });
         let values = [
             ("emailAddress", "email", email.as_ref().map(EmailAddress::reveal)),
@@ -285,7 +287,9 @@ impl Manifests {
         for object in self.secret.iter().chain([&self.contact]) {
             out.push_str("---\n");
             if object["kind"] == "MessageContact" {
-                self.comments.iter().for_each(|comment| out.push_str(&format!("# {comment}\n")));
+                for comment in &self.comments {
+                    writeln!(out, "# {comment}")?;
+                }
             }
             out.push_str(serde_saphyr::to_string(object)?.trim_end());
             out.push('\n');

@@ -104,7 +104,14 @@ enum Command {
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let ended = match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(code_of_wrong_arguments(&error));
+        }
+    };
+    let ended = match arguments.command {
         Command::Run(options) => run::run(options).map(|()| ExitCode::SUCCESS),
         Command::Crds { admission } => {
             print(|out| crds::print(admission, out)).map(|()| ExitCode::SUCCESS)
@@ -143,6 +150,16 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// 2 by custom; of `plan` that says that something would change, which a typo must not.
+fn code_of_wrong_arguments(error: &clap::Error) -> u8 {
+    let is_plan = || std::env::args_os().nth(1).is_some_and(|command| command == "plan");
+    match (error.use_stderr(), is_plan()) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => 2,
+    }
 }
 
 fn validate(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {

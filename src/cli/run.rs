@@ -91,7 +91,7 @@ pub struct Options {
     #[arg(long, env = "MCO_HEALTH_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8081")]
     health_addr: SocketAddr,
 
-    /// Where `/metrics` is served: `OpenMetrics` for clients that ask for it, else the text format
+    /// Where `/metrics` is served: OpenMetrics for clients that ask for it, else the text format
     /// of Prometheus.
     #[arg(long, env = "MCO_METRICS_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     metrics_addr: SocketAddr,
@@ -389,12 +389,11 @@ async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> anyhow::Result<
             let accept = accepted.collect::<Vec<_>>().join(",");
             // It looks at every contact, and reads files.
             let page = tokio::task::spawn_blocking(move || metrics.page(Some(&accept))).await;
-            match page {
-                Ok(page) => (StatusCode::OK, [(CONTENT_TYPE, page.content_type)], page.body),
-                Err(_) => {
-                    let why = "the metrics could not be put together\n".to_owned();
-                    (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], why)
-                }
+            if let Ok(page) = page {
+                (StatusCode::OK, [(CONTENT_TYPE, page.content_type)], page.body)
+            } else {
+                let why = "the metrics could not be put together\n".to_owned();
+                (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], why)
             }
         }
     };

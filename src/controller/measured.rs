@@ -232,7 +232,7 @@ impl World {
     fn directory_gauges(
         &self,
         object: &ResourceDirectory,
-        states: &BTreeMap<ContactState, u32>,
+        counts: &BTreeMap<ContactState, u32>,
     ) -> DirectoryGauges {
         let (name, now) = (object.name_any(), self.clock.now());
         let load = self.registry.get(&name).map(|directory| directory.load(now));
@@ -255,7 +255,7 @@ impl World {
                 .collect(),
             rate_limit: load.map(|load| load.calls_per_second_max),
             contacts: ContactState::ALL
-                .map(|state| (state.as_str(), states.get(&state).copied().unwrap_or_default()))
+                .map(|state| (state.as_str(), counts.get(&state).copied().unwrap_or_default()))
                 .to_vec(),
             unmanaged: status
                 .and_then(|status| status.contacts)
@@ -320,4 +320,104 @@ fn confirmed_since(
 /// How long ago that was; nothing if it lies ahead, as the clock of another machine is.
 fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(status: Value) -> MessageContactStatus {
+        serde_json::from_value(status).expect("it is a status")
+    }
+
+    /// Conditions such as `Synced=True InSync`.
+    fn conditions(texts: &[&str]) -> Value {
+        let conditions = texts.iter().map(|text| {
+            let (type_, said) = text.split_once('=').expect("a status");
+            let (status, reason) = said.split_once(' ').expect("a reason");
+            json!({ "type": type_, "status": status, "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-15T09:30:00Z" })
+        });
+        conditions.collect()
+    }
+
+    #[test]
+    fn each_contact_is_in_one_state() {
+        let check = |texts: &[&str], deleted: bool, expected: ContactState| {
+            let deleted = deleted.then_some("2026-01-15T09:30:00Z");
+            let object = json!({
+                "apiVersion": "message-contacts.dev/v1alpha1", "kind": "MessageContact",
+                "metadata": { "name": "desk", "deletionTimestamp": deleted },
+                "spec": { "name": "Baiqi", "title": "CEO", "messageTypes": ["FaultMessage"] },
+                "status": { "conditions": conditions(texts) },
+            });
+            let object = serde_json::from_value(object).expect("it is a contact");
+            assert_eq!(ContactState::of(&object), expected, "{texts:?}");
+        };
+        let (synced, confirmed) = ("Synced=True InSync", "EmailVerified=True Verified");
+        check(&[], false, ContactState::Waiting);
+        check(&["Ready=Unknown Pending"], false, ContactState::Waiting);
+        check(&[synced, confirmed], false, ContactState::Verified);
+        check(&[synced, confirmed, "PhoneVerified=True Verified"], false, ContactState::Verified);
+        let asked = "PhoneVerified=False VerificationSent";
+        check(&[synced, confirmed, asked], false, ContactState::Unverified);
+        let in_vain = "PhoneVerified=False VerificationExhausted";
+        check(&[synced, confirmed, in_vain], false, ContactState::VerificationExhausted);
+        let unbound = "Bound=False UnknownMember";
+        check(&[synced, confirmed, unbound], false, ContactState::Unbound);
+        check(&["Synced=False Drifted"], false, ContactState::Drifted);
+        check(&["Synced=False DriftContested"], false, ContactState::DriftContested);
+        let stalled = ["Synced=False NameTaken", "Stalled=True NameTaken"];
+        check(&stalled, false, ContactState::Stalled);
+        check(
+            &["Synced=False CloudBusy", "Reconciling=True CloudBusy"],
+            false,
+            ContactState::Waiting,
+        );
+        check(&["Synced=False Suspended", confirmed], false, ContactState::Suspended);
+        check(&[synced, confirmed], true, ContactState::Deleting);
+        check(&["Synced=False DeletionFailed"], true, ContactState::DeletionFailed);
+    }
+
+    #[test]
+    fn drift_counts_each_time_at_which_it_was_put_right_and_once_where_it_is_only_shown() {
+        let drift = |fields: &[(&str, &[&str])]| -> Vec<DriftStatus> {
+            let entry =
+                |(field, reverts): &(&str, &[&str])| json!({ "field": field, "reverts": reverts });
+            let entries: Value = fields.iter().map(entry).collect();
+            serde_json::from_value(entries).expect("it is drift")
+        };
+        let check =
+            |previous: &[(&str, &[&str])], next: &[(&str, &[&str])], expected: &[(&str, u64)]| {
+                let (previous, next) = (drift(previous), drift(next));
+                assert_eq!(drifted(&previous, &next).collect::<Vec<_>>(), expected);
+            };
+        let (one, two) = ("2026-01-15T09:30:00Z", "2026-01-15T09:40:00Z");
+        check(&[], &[("title", &[])], &[("title", 1)]);
+        check(&[("title", &[])], &[("title", &[]), ("name", &[])], &[("name", 1)]);
+        check(&[], &[("title", &[one])], &[("title", 1)]);
+        check(&[("title", &[one])], &[("title", &[one])], &[]);
+        check(&[("title", &[one])], &[("title", &[one, two])], &[("title", 1)]);
+        // The oldest is forgotten.
+        check(&[("title", &[one])], &[("title", &[two])], &[("title", 1)]);
+        check(&[("title", &[one])], &[], &[]);
+    }
+
+    #[test]
+    fn only_what_has_waited_for_its_owner_was_confirmed() {
+        let since = |before: &[&str], after: &[&str]| {
+            let [before, after] =
+                [before, after].map(|texts| status(json!({ "conditions": conditions(texts) })));
+            confirmed_since(&before, &after, "EmailVerified").is_some()
+        };
+        let (waits, confirmed) =
+            ("EmailVerified=False VerificationSent", "EmailVerified=True Verified");
+        assert!(since(&[waits], &[confirmed]));
+        assert!(!since(&[confirmed], &[confirmed]) && !since(&[waits], &[waits]));
+        // Nobody knew, as after a failure of the directory; or it was adopted as it is.
+        assert!(!since(&["EmailVerified=Unknown NotSynced"], &[confirmed]));
+        assert!(!since(&[], &[confirmed]));
+    }
 }

@@ -100,8 +100,8 @@ pub(super) async fn are_wanted(world: &World, object: &ContactPolicy, asked: boo
     let found = within(world.client.list_api_group_resources(open_report::GROUP_VERSION)).await;
     known.state = match found {
         Ok(found) => {
-            let is_there = |plural: &&str| found.resources.iter().any(|it| it.name == **plural);
-            let all_there = open_report::RESOURCES.iter().all(|plural| is_there(&plural));
+            let is_there = |plural: &str| found.resources.iter().any(|it| it.name == plural);
+            let all_there = open_report::RESOURCES.iter().all(|plural| is_there(plural));
             if all_there { State::There } else { State::Closed { at: now } }
         }
         Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {

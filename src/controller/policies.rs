@@ -62,7 +62,8 @@ pub(super) async fn watch(
             let object = world.policy_objects.get(&key);
             let after = object.and_then(|object| followed(&object));
             let before = world.policies.set(&key.name, after.clone());
-            if before != after {
+            // Those that are listed at the start look at every contact together, once all are known.
+            if before != after && indexed.is_none() {
                 world.weigh_all(std::slice::from_ref(&key.name));
             }
             world.policy_waker.wake(key.clone());

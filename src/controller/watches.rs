@@ -518,8 +518,10 @@ mod tests {
     use kube::runtime::reflector::store::Writer;
     use serde_json::json;
 
+    use super::report::Interrupted;
     use super::*;
     use crate::domain::contact::{ContactId, DirectoryId};
+    use crate::lease::{Election, Place, Terms};
     use crate::telemetry::Metrics;
 
     /// A world without a cluster, and the store of its contacts.
@@ -570,6 +572,28 @@ mod tests {
 
     fn is_held(world: &World, id: &str) -> bool {
         world.claims().is_held(&DirectoryId("rd-3G".to_owned()), &ContactId(id.to_owned()))
+    }
+
+    /// A process that was stopped meanwhile knows nothing of it yet.
+    #[tokio::test]
+    async fn nothing_is_written_to_the_apiserver_while_the_lease_is_not_held() {
+        let (mut world, _) = world();
+        let answered = std::cell::Cell::new(0);
+        let request = || async {
+            answered.set(answered.get() + 1);
+            kube::Result::Ok(())
+        };
+        report::write(&world, request()).await.expect("nobody else is there");
+        assert_eq!(answered.get(), 1);
+        let place = Place { namespace: "operator".to_owned(), name: "lease".to_owned() };
+        let terms = Terms::new(Duration::from_secs(15), Duration::from_secs(10)).expect("they fit");
+        let clock = world.clock.clone();
+        let never_won =
+            Election::new(world.client.clone(), place, "we".to_owned(), terms, move || clock.now());
+        world.leadership = Leadership::of([&never_won]);
+        let refused = report::write(&world, request()).await;
+        assert!(matches!(refused, Err(Interrupted::NotLeading)));
+        assert_eq!(answered.get(), 1);
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ fn times(stat: &str) -> Option<(f64, f64)> {
     Some(((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND, ticks(22)? / TICKS_PER_SECOND))
 }
 
-/// A line such as `VmRSS:	    5120 kB`, in bytes.
+/// A line such as `VmRSS: 5120 kB`, in bytes.
 fn kilobytes(status: &str, name: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -19,7 +19,7 @@ const ALERTS: &str = "charts/message-contact-operator/files/alerts.yaml";
 const DASHBOARD: &str = "charts/message-contact-operator/files/dashboard.json";
 const CASES: &str = "tests/alerts/alerts.yaml";
 
-/// What Prometheus puts on every series by itself, or by the ServiceMonitor.
+/// What Prometheus puts on every series by itself, or because a `ServiceMonitor` says so.
 const OF_THE_TARGET: [&str; 4] = ["namespace", "job", "instance", "pod"];
 
 /// Runs a tool, which is built if it is not there yet, with this as its input.

@@ -63,6 +63,8 @@ async fn resend_verification_asks_the_owner_once_more_and_is_offered_while_the_o
         })
         .await;
     assert_eq!(channel(&object, "email")["sends"], 2);
+    // It is written down before it is sent.
+    stand.cloud("it is sent", |it| (it.outbox().len() == 2).then_some(())).await;
     assert_eq!(sent(&stand), ["desk@example.com"; 2]);
     asked.parse::<jiff::Timestamp>().unwrap();
 

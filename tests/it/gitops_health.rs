@@ -151,8 +151,8 @@ async fn each_state_of_a_contact_is_judged_rightly_by_all() {
     stand.becomes("going", "Ready", "InSync").await;
     stand.simulator.hold();
     stand.delete("going").await;
-    let going = stand.becomes("going", "Synced", "Deleting").await;
-    table.add(DELETED, "", &going);
+    let is_going = |found: &DynamicObject| found.metadata.deletion_timestamp.is_some();
+    table.add(DELETED, "held up", &stand.sees("going", "it goes", is_going).await);
 
     assert_eq!(table.states().len(), STATES.len() + 2);
     let rows: Vec<_> = table.rows.iter().map(|(state, ..)| state.name).collect();

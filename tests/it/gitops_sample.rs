@@ -45,7 +45,8 @@ async fn apply(stand: &Stand, manifests: &str, dry_run: bool) -> Vec<DynamicObje
         let api = api_of(&stand.client, &manifest);
         let name = manifest["metadata"]["name"].as_str().unwrap();
         let params = PatchParams { dry_run, ..PatchParams::apply("kustomize-controller").force() };
-        applied.push(api.patch(name, &params, &Patch::Apply(&manifest)).await.unwrap());
+        let stored = api.patch(name, &params, &Patch::Apply(&manifest)).await;
+        applied.push(stored.unwrap_or_else(|error| panic!("{name}: {error}")));
     }
     applied
 }

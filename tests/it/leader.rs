@@ -12,9 +12,12 @@ use serde_json::json;
 use crate::gate::Gate;
 use crate::hand_over::{Callers, Replica};
 use crate::process::alone;
+use crate::rights::{others, rule};
+use crate::secrets::grant;
 use crate::stand::{OPERATOR_NAMESPACE, PATIENCE, Stand};
+use crate::watch_namespace::grant_in;
 
-/// The terms of somebody who holds the lease by hand.
+/// As somebody has them who holds the lease by hand.
 const SHORT: [&str; 4] = ["--lease-duration", "3s", "--renew-deadline", "2s"];
 
 fn leases(stand: &Stand, namespace: &str) -> Api<Lease> {
@@ -129,6 +132,39 @@ async fn a_leader_that_does_not_reach_the_apiserver_ends_and_calls_nobody_after_
     callers.look(&stand);
     assert_eq!(callers.in_turn().len(), 2);
     second.ends_in_order().await;
+}
+
+/// What the chart has to grant, and no more: without the second Lease it does not act, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_leases_by_their_names_are_all_that_it_needs_to_lead() {
+    let alone = alone().await;
+    let stand = Stand::on(alone.cluster, Options::default()).await;
+    let user = "operator-that-leads";
+    let mut rules = others();
+    rules.push(rule("", "secrets", &["get", "create"]));
+    grant(&stand, user, user, json!(rules)).await;
+    let lease = |name: &str| {
+        json!([
+            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                "resourceNames": [name], "verbs": ["get", "update", "watch"] },
+            rule("coordination.k8s.io", "leases", &["create"]),
+        ])
+    };
+    let own = lease("message-contact-operator");
+    grant_in(&stand.client, OPERATOR_NAMESPACE, user, &own).await;
+    hold(&stand, "somebody", "2001-01-01T00:00:00.000000Z").await;
+    let kubeconfig = alone.cluster.kubeconfig_as(user, &[]).unwrap();
+    let replica = Replica::start(&stand, &kubeconfig, OPERATOR_NAMESPACE);
+    replica.operator.says("another process leads").await;
+    replica.operator.says("answered 403: grant its service account `get` on leases").await;
+    let log = replica.operator.log();
+    let of_the_cluster = "the Lease `message-contacts.dev` in the namespace `kube-system`";
+    assert!(log.contains(of_the_cluster) && !log.contains("`watch`"), "{log}");
+    assert!(!replica.leads());
+    grant_in(&stand.client, "kube-system", user, &lease("message-contacts.dev")).await;
+    stand.apply_directory(json!({})).await;
+    stand.settled("granted", "Zizhang", json!({})).await;
+    replica.ends_in_order().await;
 }
 
 /// Who takes the lease by force is believed: the leader ends, and nothing goes on beside it.

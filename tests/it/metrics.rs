@@ -87,7 +87,7 @@ async fn everything() -> Told {
     let covered = sample("policy_coverage", &[], "0.5");
     let plain = cluster::wait_for(PATIENCE, "the metrics know it", || async {
         let page = operator.scrape(None).await;
-        if page.lines().any(|line| covered(line)) { Ok(page) } else { Err(page) }
+        if page.lines().any(&covered) { Ok(page) } else { Err(page) }
     })
     .await
     .unwrap();
@@ -298,6 +298,33 @@ async fn each_change_of_the_cloud_leaves_one_line_that_says_who_asked_for_it() {
     assert_eq!(refused["code"], "LimitExceeded.Contacts");
     assert!(refused["request_id"].as_str().is_some_and(|id| id.len() > 7), "{refused:?}");
     assert_eq!(refused["generation"], 1);
+}
+
+/// The pass that asked for a call is over as soon as somebody edits its object; the call is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_waits_for_any_more_leaves_its_line() {
+    let stand = Stand::new().await;
+    stand.settled("desk", "Pelinora", json!({})).await;
+    let hangs = FaultKind::Hang { executed: true };
+    stand.simulator.fault(Fault::on("UpdateMessageContact", hangs));
+    edit(&stand, json!({ "title": "CEO" })).await;
+    stand.cloud("the call hangs", |it| (it.calls_in_flight() == 1).then_some(())).await;
+    edit(&stand, json!({ "suspend": true })).await;
+    stand.becomes("desk", "Synced", "Suspended").await;
+    let place = format!("namespace=\"{}\" name=\"desk\"", stand.namespace);
+    let line = |line: &str| {
+        line.contains(&place) && line.contains("action=\"UpdateMessageContact\" fields=\"title\"")
+    };
+    let trail = || stand.private.log().lines().filter(|it| line(it)).collect::<Vec<_>>().join("\n");
+    assert_eq!(trail(), "");
+    stand.simulator.release_hanging();
+    cluster::wait_for(PATIENCE, "the line of the call", || {
+        let trail = trail();
+        let is_whole = trail.contains("changed_by=\"an-editor\" outcome=\"ok\"");
+        async move { if is_whole { Ok(()) } else { Err(trail) } }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

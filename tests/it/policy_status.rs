@@ -1,10 +1,11 @@
 //! What a policy finds, told in its own status: counts, violations, coverage and unmanaged contacts.
 
 use cluster::By;
-use directory_simulator::{Click, Options, Tree};
+use directory_simulator::{Click, Fault, FaultKind, Options, Tree};
 use kube::Api;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::ApiResource;
 use message_contact_operator::api::CustomResourceDefinition;
 use serde_json::{Value, json};
 
@@ -249,6 +250,21 @@ async fn what_nobody_manages_is_counted_against_the_policy() {
     stand.apply_directory(json!({ "adoption": "Always" })).await;
     stand.settled("taken", "Luxun", always).await;
     stand.policy_becomes("managed", "Compliant", "Compliant").await;
+
+    // A second object for the same directory is counted with the first.
+    let twin = format!("{}-twin", stand.directory);
+    let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+        "kind": "ResourceDirectory", "metadata": { "name": twin },
+        "spec": { "endpoint": stand.simulator.endpoint() } });
+    stand::apply(&stand.directories(), &object).await.unwrap();
+    stand::becomes(&stand.directories(), &twin, "Ready", "DuplicateDirectory").await;
+    let both = json!({ "match": { "directories": [stand.directory, twin] },
+        "unmanagedContacts": { "max": 0 } });
+    stand.apply_policy("managed", both).await;
+    let policy = stand.policy_becomes("managed", "Ready", "Evaluated").await;
+    assert_eq!(condition_of(&policy, "Compliant")["reason"], "Compliant");
+    let deleted = stand.directories().delete(&twin, &DeleteParams::default()).await;
+    assert!(deleted.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,10 +287,18 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     stand.policy_becomes("rest", "Compliant", "CoverageMissing").await;
     stand.ask_directory().await;
     let before = stand.policies().get(&stand.policy("rest")).await.unwrap();
+    let domains = json!({ "contact": { "emailDomains": { "allowed": ["example.com"] } } });
+    stand.apply_policy("hidden", domains).await;
+    // The address of the one that is asleep is not known.
+    stand.policy_becomes("hidden", "Compliant", "SecretNotFound").await;
     operator.abort();
     let _ = operator.await;
     let mark = alone.cluster.audit().mark().unwrap();
+    stand.simulator.fault(Fault::any(FaultKind::Reset { executed: false }).times(u32::MAX));
+    let lost = stand.simulator.counts().calls;
     let operator = tokio::spawn(stand::run_operator(operator_client(alone.cluster), clock));
+    stand.cloud("tries", |it| (it.counts().calls > lost + 2).then_some(())).await;
+    stand.simulator.clear_faults();
     stand.ask("desk").await;
     stand.ask_directory().await;
     let writes = alone.cluster.audit().writes(mark, By::UserAgent("message-contact-operator"));
@@ -291,6 +315,15 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
     stand.settled("outside", "Bianque", outside).await;
     let policy = stand.policy_becomes("rest", "Compliant", "PolicyViolation").await;
     assert_eq!(counts(&policy), json!({ "matched": 4, "compliant": 2, "violating": 1 }));
+    // It was told once that it is not met, however often that was found.
+    let kind = ApiResource::erase::<k8s_openapi::api::events::v1::Event>(&());
+    let events: Api<DynamicObject> = Api::all_with(stand.client.clone(), &kind);
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let of_policy = |event: &&DynamicObject| {
+        event.data["regarding"]["name"] == json!(stand.policy("rest"))
+            && event.data["reason"] == "NotCompliant"
+    };
+    assert_eq!(events.iter().filter(of_policy).count(), 1);
     let gone = stand.policies().delete(&stand.policy("rest"), &DeleteParams::default()).await;
     assert!(gone.is_ok());
     operator.abort();

@@ -40,7 +40,8 @@ fn in_each() -> Value {
     ])
 }
 
-async fn grant_in(client: &Client, namespace: &str, user: &str, rules: &Value) {
+/// Grants a user a Role of that namespace.
+pub async fn grant_in(client: &Client, namespace: &str, user: &str, rules: &Value) {
     let params = PatchParams::apply("a-person").force();
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": { "name": user, "namespace": namespace }, "rules": rules });

@@ -129,13 +129,11 @@ impl Options {
             "--allow-endpoint or MCO_ALLOW_ENDPOINT: write scheme, host and port only, such as \
              http://127.0.0.1:8443, without user, path or query"
         );
-        let (name, spec) = match self.chosen(objects)? {
-            Some((name, spec)) => (name, spec),
-            None => {
-                let name = self.directory.as_deref().unwrap_or(UNNAMED);
-                (name.to_owned(), ResourceDirectorySpec::default())
-            }
+        let unnamed = || {
+            let name = self.directory.as_deref().unwrap_or(UNNAMED);
+            (name.to_owned(), ResourceDirectorySpec::default())
         };
+        let (name, spec) = self.chosen(objects)?.unwrap_or_else(unnamed);
         let spec = self.over(spec);
         let desired = parse::directory(&spec, &self.allow_endpoint).map_err(|problem| {
             match problem {
@@ -242,26 +240,7 @@ fn credentials(
         CredentialSource::Environment => ambient.environment(),
         CredentialSource::Rrsa => ambient.rrsa(),
         CredentialSource::InstanceRole => ambient.instance_role(),
-        CredentialSource::Secret { name } => match secret(name, objects)? {
-            Some(data) => {
-                let keys = Credentials::from_secret_data(&data);
-                Ok(Credentials::fixed(keys.with_context(|| format!("the Secret `{name}`"))?))
-            }
-            None => {
-                let keys = ambient.environment().map_err(|_| {
-                    anyhow!(
-                        "the manifests do not hold the Secret `{name}` with the access keys: give it \
-                         with -f, or set ALIBABA_CLOUD_ACCESS_KEY_ID and \
-                         ALIBABA_CLOUD_ACCESS_KEY_SECRET"
-                    )
-                })?;
-                notes.push(format!(
-                    "the manifests do not hold the Secret `{name}`: the access keys of the \
-                     environment are used"
-                ));
-                Ok(keys)
-            }
-        },
+        CredentialSource::Secret { name } => Ok(in_secret(ambient, name, objects, notes)?),
     };
     let assumed = credentials.and_then(|credentials| match &desired.assume_role {
         Some(role) => ambient.assuming(credentials, role),
@@ -278,6 +257,29 @@ fn credentials(
         ),
         problem => problem.into(),
     })
+}
+
+/// The keys in that Secret; if it is not among the objects, those of the environment.
+fn in_secret(
+    ambient: &Ambient,
+    name: &str,
+    objects: &[Value],
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Credentials> {
+    if let Some(data) = secret(name, objects)? {
+        let keys = Credentials::from_secret_data(&data);
+        return Ok(Credentials::fixed(keys.with_context(|| format!("the Secret `{name}`"))?));
+    }
+    let keys = ambient.environment().map_err(|_| {
+        anyhow!(
+            "the manifests do not hold the Secret `{name}` with the access keys: give it with -f, or \
+             set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+        )
+    })?;
+    notes.push(format!(
+        "the manifests do not hold the Secret `{name}`: the access keys of the environment are used"
+    ));
+    Ok(keys)
 }
 
 /// What the Secret of that name holds, if it is among the objects.
@@ -441,11 +443,11 @@ impl<'a> Session<'a> {
 
     /// One list, given up when nothing comes of it for too long.
     async fn one_list(&self) -> Result<Result<(), NotListed>, Failure> {
-        let mut list = std::pin::pin!(self.directory.relist());
+        let mut relist = std::pin::pin!(self.directory.relist());
         let mut last = (self.how_far(), self.clock.now());
         loop {
             tokio::select! {
-                ended = &mut list => return Ok(ended),
+                ended = &mut relist => return Ok(ended),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let (how_far, now) = (self.how_far(), self.clock.now());

@@ -53,8 +53,8 @@ async fn look_at(target: &Target) -> Result<Listing, Failure> {
 async fn one_look_brings_every_page_what_waits_and_where_accounts_stand() {
     let it = simulator().await;
     it.quotas(|quotas| quotas.contacts = 300);
-    for number in 0..230_u32 {
-        let letters = [number / 26, number % 26].map(|index| char::from(b'a' + index as u8));
+    for number in 0..230_u8 {
+        let letters = [number / 26, number % 26].map(|index| char::from(b'a' + index));
         let name: String = "contact".chars().chain(letters).collect();
         it.insert_contact(NewContact {
             confirmed: number > 0,

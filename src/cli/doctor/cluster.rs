@@ -142,13 +142,10 @@ async fn definitions(client: &Client, findings: &mut Findings) {
                     findings.failed("definitions", seen, APPLY);
                 }
             },
-            Told::Absent => {
-                findings.failed("definitions", format!("there is no kind {kind}"), APPLY)
-            }
             Told::Forbidden if serves(client, &ours.spec.names.plural).await => {
                 findings.skipped("definitions", format!("{kind} is there; {MAY_NOT_READ}"));
             }
-            Told::Forbidden => {
+            Told::Absent | Told::Forbidden => {
                 findings.failed("definitions", format!("there is no kind {kind}"), APPLY);
             }
             Told::Unanswered(what) => {
@@ -235,7 +232,7 @@ where
         }
         Told::Forbidden => findings.skipped("admission", format!("{what}: {MAY_NOT_READ}")),
         Told::Unanswered(why) => {
-            findings.warning("admission", format!("{what}: {why}"), "run this again")
+            findings.warning("admission", format!("{what}: {why}"), "run this again");
         }
     }
 }
@@ -302,7 +299,7 @@ async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
             let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
             match reviews.create(&PostParams::default(), &review).await {
                 Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => {
-                    granted += 1
+                    granted += 1;
                 }
                 Ok(_) => {
                     let what = told(right, verb, namespace);

@@ -44,14 +44,13 @@ pub(super) async fn look(
     };
     let listed = session.list().await;
     let mut assumed = Vec::new();
-    match listed {
-        Err(failure) => not_listed(&failure, &mut findings),
-        Ok(_) => {
-            reached(&session, &target, &mut findings);
-            let probes = permissions(&session, &mut findings).await;
-            quota(&session, &mut findings);
-            assumed = assumptions::look(area, &session.snapshot(), &probes);
-        }
+    if let Err(failure) = listed {
+        not_listed(&failure, &mut findings);
+    } else {
+        reached(&session, &target, &mut findings);
+        let probes = permissions(&session, &mut findings).await;
+        quota(&session, &mut findings);
+        assumed = assumptions::look(area, &session.snapshot(), &probes);
     }
     session.close().await;
     findings.checks.into_iter().chain(assumed).collect()

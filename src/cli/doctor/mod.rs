@@ -58,7 +58,8 @@ pub(super) struct Check {
     /// What it belongs to, such as `cluster`.
     area: String,
     /// What was looked at.
-    check: String,
+    #[serde(rename = "check")]
+    what: String,
     status: Outcome,
     /// What was seen. Holds no private value.
     seen: String,
@@ -120,8 +121,8 @@ impl Findings {
         seen: impl Into<String>,
         advice: Option<String>,
     ) {
-        let (area, check, seen) = (self.area.clone(), check.to_owned(), seen.into());
-        self.checks.push(Check { area, check, status, seen, advice });
+        let (area, what, seen) = (self.area.clone(), check.to_owned(), seen.into());
+        self.checks.push(Check { area, what, status, seen, advice });
     }
 
     fn ok(&mut self, check: &str, seen: impl Into<String>) {
@@ -189,24 +190,21 @@ async fn look(
         checks.extend(of_cluster.checks);
         found = client;
     }
-    match found.filter(|_| !is_named) {
-        Some(client) => {
-            checks.extend(cluster::directories(&client, options, lookup, progress).await);
-        }
-        None => {
-            let target = options.cloud.target(objects, lookup);
-            checks.extend(directory::look("directory", target, progress).await);
-        }
+    if let Some(client) = found.filter(|_| !is_named) {
+        checks.extend(cluster::directories(&client, options, lookup, progress).await);
+    } else {
+        let target = options.cloud.target(objects, lookup);
+        checks.extend(directory::look("directory", target, progress).await);
     }
     checks
 }
 
 fn rendered(checks: &[Check], paint: Paint) -> String {
     let rows = checks.iter().map(|check| {
-        let Check { area, check, status, seen, advice } = check;
+        let Check { area, what, status, seen, advice } = check;
         let advice = advice.as_ref().map_or(String::new(), |advice| format!("\n→ {advice}"));
         let status = format!("{} {}", status.mark(), status.word());
-        vec![area.clone(), check.clone(), status, format!("{seen}{advice}")]
+        vec![area.clone(), what.clone(), status, format!("{seen}{advice}")]
     });
     let count = |wanted: Outcome| checks.iter().filter(|check| check.status == wanted).count();
     let all = [Outcome::Ok, Outcome::Warning, Outcome::Failed, Outcome::Skipped];

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Judged, Level, Listener, Person, Report, Row, Summary};
+use super::{Cell, Demand, Judged, Level, Listener, Person, Report, Row, Summary};
 use crate::domain::contact::MessageType;
 
 const STYLE: &str = include_str!("page.css");
@@ -37,8 +37,7 @@ pub(super) fn render(report: &Report) -> String {
     attention(&report.contacts, &mut page);
     contacts(report, &mut page);
     if !report.notes.is_empty() {
-        let notes: String =
-            report.notes.iter().map(|note| format!("<li>{}</li>\n", escaped(note))).collect();
+        let notes = all(&report.notes, |note| format!("<li>{}</li>\n", escaped(note)));
         let _ = writeln!(
             page,
             "<section aria-labelledby=\"notes\">\n<h2 id=\"notes\">Notes</h2>\n<ul>\n{notes}</ul>\n</section>"
@@ -51,6 +50,11 @@ pub(super) fn render(report: &Report) -> String {
         env!("CARGO_PKG_VERSION")
     );
     page
+}
+
+/// The parts one after the other.
+fn all<T>(items: impl IntoIterator<Item = T>, part: impl FnMut(T) -> String) -> String {
+    items.into_iter().map(part).collect::<Vec<_>>().concat()
 }
 
 /// A text as HTML, in an element or in a quoted attribute.
@@ -110,11 +114,8 @@ fn tile(name: &str, count: usize, notable: bool) -> String {
 }
 
 fn matrix(rows: &[Row], page: &mut String) {
-    let head: String = MessageType::ALL
-        .iter()
-        .map(|it| format!("<th scope=\"col\">{}</th>", words(it.as_str())))
-        .collect();
-    let body: String = rows.iter().map(row).collect();
+    let head = all(MessageType::ALL, |it| format!("<th scope=\"col\">{}</th>", words(it.as_str())));
+    let body = all(rows, row);
     let _ = writeln!(
         page,
         "<section aria-labelledby=\"coverage\">\n<h2 id=\"coverage\">Coverage</h2>\n\
@@ -150,7 +151,7 @@ fn row(row: &Row) -> String {
             format!("<span class=\"ids\">{}</span>", ids.join(" "))
         }
     };
-    let cells: String = row.cells.iter().map(cell).collect();
+    let cells = all(&row.cells, cell);
     format!("<tr><th scope=\"row\">{}{ids}</th>{cells}</tr>\n", escaped(&row.label))
 }
 
@@ -161,7 +162,7 @@ fn cell(cell: &Cell) -> String {
         Level::Unverified => ("unverified", format!("! 0 of {count} verified")),
         Level::Covered => ("covered", format!("✓ {} verified", cell.verified)),
     };
-    let names: String = cell.contacts.iter().map(listener).collect();
+    let names = all(&cell.contacts, listener);
     let names = if names.is_empty() { names } else { format!("<ul>{names}</ul>") };
     format!("<td class=\"{class}\"><span class=\"told\">{told}</span>{names}</td>")
 }
@@ -172,7 +173,7 @@ fn listener(Listener { name, verified }: &Listener) -> String {
 }
 
 fn policies(policies: &[Judged], page: &mut String) {
-    let items: String = policies.iter().map(judged).collect();
+    let items = all(policies, judged);
     let _ = writeln!(
         page,
         "<section aria-labelledby=\"policies\">\n<h2 id=\"policies\">Policies</h2>\n{items}</section>"
@@ -185,24 +186,7 @@ fn judged(policy: &Judged) -> String {
         "False" => ("nobody", "✗ does not hold"),
         _ => ("unverified", "! not known"),
     };
-    let demands: String = policy
-        .coverage
-        .iter()
-        .map(|demand| {
-            let (class, mark) =
-                if demand.satisfied { ("covered", "✓ enough") } else { ("nobody", "✗ too few") };
-            format!(
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
-                 <td class=\"number\">{}</td><td class=\"{class}\">{mark}</td></tr>\n",
-                escaped(&demand.rule),
-                words(demand.message_type),
-                escaped(demand.member.as_deref().unwrap_or("")),
-                escaped(demand.counted),
-                demand.required,
-                demand.actual
-            )
-        })
-        .collect();
+    let demands = all(&policy.coverage, demand);
     let demands = if demands.is_empty() {
         demands
     } else {
@@ -214,11 +198,9 @@ fn judged(policy: &Judged) -> String {
             escaped(&policy.name)
         )
     };
-    let violations: String = policy
-        .violations
-        .iter()
-        .map(|it| format!("<li>{}: {}</li>\n", escaped(&it.contact), escaped(&it.message)))
-        .collect();
+    let violations = all(&policy.violations, |it| {
+        format!("<li>{}: {}</li>\n", escaped(&it.contact), escaped(&it.message))
+    });
     let violations = if violations.is_empty() {
         violations
     } else {
@@ -242,13 +224,9 @@ fn attention(contacts: &[Person], page: &mut String) {
         ("Not verified", names(&|person| !person.verified)),
         ("In no given manifest", names(&|person| person.managed == Some(false))),
     ];
-    let lists: String = lists
-        .iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| {
-            format!("<dt>{what} ({})</dt><dd>{}</dd>\n", names.len(), names.join(", "))
-        })
-        .collect();
+    let lists = all(lists.iter().filter(|(_, names)| !names.is_empty()), |(what, names)| {
+        format!("<dt>{what} ({})</dt><dd>{}</dd>\n", names.len(), names.join(", "))
+    });
     if !lists.is_empty() {
         let _ = writeln!(
             page,
@@ -258,8 +236,23 @@ fn attention(contacts: &[Person], page: &mut String) {
     }
 }
 
+fn demand(demand: &Demand) -> String {
+    let (class, mark) =
+        if demand.satisfied { ("covered", "✓ enough") } else { ("nobody", "✗ too few") };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
+         <td class=\"number\">{}</td><td class=\"{class}\">{mark}</td></tr>\n",
+        escaped(&demand.rule),
+        words(demand.message_type),
+        escaped(demand.member.as_deref().unwrap_or("")),
+        escaped(demand.counted),
+        demand.required,
+        demand.actual
+    )
+}
+
 fn contacts(report: &Report, page: &mut String) {
-    let rows: String = report.contacts.iter().map(person).collect();
+    let rows = all(&report.contacts, person);
     let with_managed = report.summary.unmanaged.is_some();
     let managed = if with_managed { "<th scope=\"col\">Managed</th>" } else { "" };
     let _ = writeln!(

@@ -159,6 +159,21 @@ async fn check(behaviour: Behaviour, read: FailureClass, write: FailureClass) {
     }
 }
 
+/// The lease of whoever calls may end before the longest time of a call does.
+#[tokio::test]
+async fn a_call_takes_no_longer_than_it_is_given() {
+    let limits = Limits { call: Duration::from_hours(1), ..Client::LIMITS };
+    let server = Server::start(Behaviour::Stall(Vec::new())).await;
+    let client = limited(&server.endpoint("http"), limits);
+    let now = "2026-01-15T08:30:00Z".parse().unwrap();
+    let keys = client.keys(now).await.unwrap();
+    let call = add();
+    let ended = client.send(&call, &keys, now, SHORT);
+    let ended = tokio::time::timeout(Duration::from_mins(1), ended).await;
+    let error = ended.expect("it ends long before the hour").unwrap_err();
+    assert_eq!(error.class, FailureClass::OutcomeUnknown);
+}
+
 const UNKNOWN: (FailureClass, FailureClass) =
     (FailureClass::Unavailable, FailureClass::OutcomeUnknown);
 

@@ -81,8 +81,8 @@ mod tests {
     #[test]
     fn a_folder_of_a_pinned_module_is_got_once_and_whole() -> Result<()> {
         let dir = run_dir::RunDir::create(&run_dir::home())?;
-        let get =
-            |folder| find(dir.path(), "openreports", "github.com/openreports/reports-api", folder);
+        let home = dir.path().join("home");
+        let get = |folder| find(&home, "openreports", "github.com/openreports/reports-api", folder);
         assert!(get("no/such/folder").is_err());
         let place = get("config/crd")?;
         let names = |place: &Path| -> Result<Vec<_>> {

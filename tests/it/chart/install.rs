@@ -168,7 +168,8 @@ async fn without_keep(operator_runs: bool) {
     stand.directory_becomes("Ready", "Connected").await;
     stand.settled("keeper", "Bleibt", json!({})).await;
     stand.settled("another", "Auch", json!({})).await;
-    stand.apply_policy("calm", json!({ "enforcement": "Audit" })).await;
+    let contact = json!({ "phoneNumber": "Optional" });
+    stand.apply_policy("calm", json!({ "enforcement": "Audit", "contact": contact })).await;
     let operator = if operator_runs {
         Some(operator)
     } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cluster::By;
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::install::{empty_cluster, install, kubeconfig_of};
@@ -73,7 +74,7 @@ fn allows(right: &Right, event: &cluster::AuditEvent) -> bool {
 }
 
 /// A walk in which the operator does all that it ever does.
-async fn walk(stand: &Stand) {
+async fn walk(stand: &Stand, user: &str) {
     let keys = json!({ "accessKeyId": ACCESS_KEY_ID, "accessKeySecret": ACCESS_KEY_SECRET });
     stand.apply_secret("alibaba-cloud", keys).await;
     let from = json!({ "source": "Secret", "secretRef": { "name": "alibaba-cloud" } });
@@ -103,14 +104,44 @@ async fn walk(stand: &Stand) {
         it.data["status"]["conditions"].to_string().contains("Compliant")
     })
     .await;
+    meets_a_conflict(stand, user).await;
+    // The directory is deleted, and waits for its contacts.
+    let directory = stand.ask_directory().await;
+    assert_eq!(message_of(&directory, "Ready"), "the directory answers");
+    stand.delete_directory().await;
+    stand.directory_sees("it waits", |it| message_of(it, "Ready").contains("waits for 2")).await;
     for object in ["asked", "hidden"] {
         stand.delete(object).await;
         stand.is_gone(object).await;
     }
-    let directory = stand.ask_directory().await;
-    assert_eq!(message_of(&directory, "Ready"), "the directory answers");
-    stand.delete_directory().await;
     stand.directory_is_gone().await;
+}
+
+/// People write an object at the same time as the operator, until it has had to read it anew.
+async fn meets_a_conflict(stand: &Stand, user: &str) {
+    let contacts = stand.contacts();
+    let audit = stand.cluster.audit();
+    let mark = audit.mark().unwrap();
+    let mut round = 0;
+    cluster::wait_for(crate::stand::PATIENCE, "the operator meets a conflict", || {
+        round += 1;
+        let (contacts, audit) = (contacts.clone(), audit.clone());
+        async move {
+            crate::stand::request(&contacts, "asked", &format!("round {round}")).await;
+            for number in 0..20 {
+                let labels = json!({ "metadata": { "labels": { "number": number.to_string() } } });
+                let patch = Patch::Merge(&labels);
+                contacts.patch("asked", &PatchParams::default(), &patch).await.unwrap();
+            }
+            let events = audit.since(mark).unwrap();
+            let read = events.iter().any(|it| {
+                it.is_by(By::User(user)) && it.resource == "messagecontacts" && it.verb == "get"
+            });
+            if read { Ok(()) } else { Err(format!("{} requests", events.len())) }
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// Whether this version of the program knows a flag.
@@ -142,11 +173,11 @@ async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, fla
         flags.iter().map(|flag| flag.replace("NAMESPACE", &stand.namespace)).collect();
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let mut operator = Operator::start_in(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags);
-    walk(&stand).await;
+    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
+    walk(&stand, &user).await;
     operator.terminate();
     operator.ends_within(crate::stand::PATIENCE).await;
 
-    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
     let mut events = cluster.audit().since(mark).unwrap();
     events.retain(|event| event.is_by(By::User(&user)) && !event.resource.is_empty());
     let unused: Vec<_> =
