@@ -287,8 +287,9 @@ async fn each_way_to_fail_in_the_cluster_is_one_line_with_advice() {
         "resources": ["customresourcedefinitions"], "resourceNames": names, "verbs": ["get"] });
     let patch = rule("message-contacts.dev", "resourcedirectories", &["patch"]);
     let own = rule("", "secrets", &["get", "create"]);
+    let leases = rule("coordination.k8s.io", "leases", &["create", "get", "update", "watch"]);
     let mut rules = others();
-    rules.extend([definitions, patch.clone(), own]);
+    rules.extend([definitions, patch.clone(), own, leases]);
     grant(&cluster.client(), "operator", rules.clone()).await;
     let client = cluster.client_as("operator", &[]);
     let operator = tokio::spawn(stand::run_operator(client, Clock::system()));
@@ -297,7 +298,7 @@ async fn each_way_to_fail_in_the_cluster_is_one_line_with_advice() {
     let found = look_into(&login, &endpoint).await;
     found.assert_healthy();
     let told = [found.of("ok"), found.of("skipped")].concat().join("\n");
-    for part in ["status: Ready is True", "20 rights", "ContactPolicy is there", "credentials: "] {
+    for part in ["status: Ready is True", "28 rights", "ContactPolicy is there", "credentials: "] {
         assert!(told.contains(part), "{part} in {told}");
     }
 

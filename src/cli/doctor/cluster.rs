@@ -1,5 +1,6 @@
 //! What can be seen of the cluster with the rights that this program has.
 
+use jiff::SignedDuration;
 use k8s_openapi::Resource;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -8,6 +9,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -18,7 +20,9 @@ use serde_json::{Value, json};
 use super::{Check, Findings, Options, directory};
 use crate::api::{self, CustomResourceDefinition, ResourceDirectory};
 use crate::cli::cloud::{self, Progress};
+use crate::cli::office::{CLUSTER_LEASE, LEASE};
 use crate::cli::run;
+use crate::clock::Clock;
 use crate::controller::kind_of;
 
 /// The versions of Kubernetes that the operator is made for, as minor versions of 1.
@@ -30,7 +34,7 @@ const MAY_NOT_READ: &str = "this identity may not read it; run doctor as an admi
 
 /// All checks of the cluster, and a client if there is one.
 pub(super) async fn look(
-    namespace: &str,
+    options: &Options,
     lookup: impl Fn(&str) -> Option<String>,
     progress: &dyn Progress,
 ) -> (Findings, Option<Client>) {
@@ -62,7 +66,8 @@ pub(super) async fn look(
     identity(&client, &mut findings).await;
     definitions(&client, &mut findings).await;
     admission(&client, &mut findings).await;
-    rights(&client, namespace, &mut findings).await;
+    rights(&client, options, &mut findings).await;
+    lease(&client, &options.namespace, &mut findings).await;
     (findings, Some(client))
 }
 
@@ -238,30 +243,54 @@ where
 }
 
 /// A right that the operator needs.
+#[derive(Clone, Copy)]
 struct Right {
     group: &'static str,
     resource: &'static str,
     subresource: &'static str,
     verbs: &'static [&'static str],
-    /// Only in the operator's own namespace.
-    own: bool,
+    place: Where,
     /// Only on the object of that name.
     name: &'static str,
+    /// Not needed where one process is all there is.
+    to_lead: bool,
 }
 
-/// The rights that the operator needs; README has the same list in words.
+/// Where a right is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// In the whole cluster.
+    Everywhere,
+    /// In the namespaces that are followed: everywhere, unless some are named.
+    Followed,
+    /// In the operator's own namespace.
+    Own,
+    /// In that one.
+    In(&'static str),
+}
+
+/// The rights that the operator needs; README has the same list in words. That a Secret with access
+/// keys can be read shows where a directory is looked at.
 const RIGHTS: &[Right] = &[
-    ours("messagecontacts", "", &["list", "watch", "get", "patch"]),
-    ours("messagecontacts", "status", &["patch"]),
+    Right {
+        place: Where::Followed,
+        ..ours("messagecontacts", "", &["list", "watch", "get", "patch"])
+    },
+    Right { place: Where::Followed, ..ours("messagecontacts", "status", &["patch"]) },
     ours("resourcedirectories", "", &["list", "watch", "get", "patch"]),
     ours("resourcedirectories", "status", &["patch"]),
     ours("contactpolicies", "", &["list", "watch"]),
     ours("contactpolicies", "status", &["patch"]),
     Right { group: "", ..ours("namespaces", "", &["list", "watch"]) },
-    Right { group: "events.k8s.io", ..ours("events", "", &["create"]) },
+    Right { group: "events.k8s.io", place: Where::Followed, ..ours("events", "", &["create"]) },
     definition("messagecontacts.message-contacts.dev"),
     definition("resourcedirectories.message-contacts.dev"),
-    Right { group: "", own: true, ..ours("secrets", "", &["get", "create"]) },
+    Right { name: run::HASH_KEY_SECRET, ..secrets(&["get"]) },
+    secrets(&["create"]),
+    leases(Where::Own, "", &["create"]),
+    leases(Where::Own, LEASE, &["get", "update", "watch"]),
+    leases(Where::In(CLUSTER_LEASE.0), "", &["create"]),
+    leases(Where::In(CLUSTER_LEASE.0), CLUSTER_LEASE.1, &["get", "update", "watch"]),
 ];
 
 const fn ours(
@@ -269,61 +298,132 @@ const fn ours(
     subresource: &'static str,
     verbs: &'static [&'static str],
 ) -> Right {
-    Right { group: api::GROUP, resource, subresource, verbs, own: false, name: "" }
+    let (group, place) = (api::GROUP, Where::Everywhere);
+    Right { group, resource, subresource, verbs, place, name: "", to_lead: false }
 }
 
 const fn definition(name: &'static str) -> Right {
     Right { group: "apiextensions.k8s.io", name, ..ours("customresourcedefinitions", "", &["get"]) }
 }
 
+const fn secrets(verbs: &'static [&'static str]) -> Right {
+    Right { group: "", place: Where::Own, ..ours("secrets", "", verbs) }
+}
+
+const fn leases(place: Where, name: &'static str, verbs: &'static [&'static str]) -> Right {
+    Right { group: "coordination.k8s.io", place, name, to_lead: true, ..ours("leases", "", verbs) }
+}
+
+/// One right in one place, as it is asked for.
+struct Asked {
+    right: Right,
+    verb: &'static str,
+    namespace: Option<String>,
+}
+
+/// Every right, verb by verb and namespace by namespace.
+fn asked(options: &Options) -> Vec<Asked> {
+    let followed: Vec<_> = options.watch_namespace.iter().filter(|name| !name.is_empty()).collect();
+    let mut all = Vec::new();
+    for right in RIGHTS {
+        let namespaces: Vec<Option<String>> = match right.place {
+            Where::Own => vec![Some(options.namespace.clone())],
+            Where::In(namespace) => vec![Some(namespace.to_owned())],
+            Where::Followed if !followed.is_empty() => {
+                followed.iter().map(|name| Some((*name).clone())).collect()
+            }
+            Where::Everywhere | Where::Followed => vec![None],
+        };
+        for namespace in namespaces {
+            let of =
+                |verb: &&'static str| Asked { right: *right, verb, namespace: namespace.clone() };
+            all.extend(right.verbs.iter().map(of));
+        }
+    }
+    all
+}
+
 /// Whether this identity has each right that the operator needs.
-async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
+async fn rights(client: &Client, options: &Options, findings: &mut Findings) {
+    const CHECK: &str = "rights";
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut granted = 0;
-    for right in RIGHTS {
-        for verb in right.verbs {
-            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let attributes = ResourceAttributes {
-                group: Some(right.group.to_owned()),
-                resource: text(right.resource),
-                subresource: text(right.subresource),
-                verb: text(verb),
-                name: text(right.name),
-                namespace: right.own.then(|| namespace.to_owned()),
-                ..ResourceAttributes::default()
-            };
-            let spec = SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes),
-                ..SelfSubjectAccessReviewSpec::default()
-            };
-            let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-            match reviews.create(&PostParams::default(), &review).await {
-                Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => {
-                    granted += 1;
+    for asked in asked(options) {
+        match reviews.create(&PostParams::default(), &review(&asked)).await {
+            Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => {
+                granted += 1;
+            }
+            Ok(_) => {
+                let what = told(&asked);
+                let (seen, advice) = (format!("may not {what}"), format!("grant {what}"));
+                if asked.right.to_lead {
+                    let advice = format!("{advice}, unless it runs with --leader-election false");
+                    findings.warning(CHECK, seen, advice);
+                } else {
+                    findings.failed(CHECK, seen, advice);
                 }
-                Ok(_) => {
-                    let what = told(right, verb, namespace);
-                    findings.failed("rights", format!("may not {what}"), format!("grant {what}"));
-                }
-                Err(error) => {
-                    findings.failed("rights", kind_of(&error), "run this again");
-                    return;
-                }
+            }
+            Err(error) => {
+                findings.failed(CHECK, kind_of(&error), "run this again");
+                return;
             }
         }
     }
-    findings.ok("rights", format!("{granted} rights that the operator needs are there"));
+    findings.ok(CHECK, format!("{granted} rights that the operator needs are there"));
+}
+
+fn review(Asked { right, verb, namespace }: &Asked) -> SelfSubjectAccessReview {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let attributes = ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: text(right.resource),
+        subresource: text(right.subresource),
+        verb: text(verb),
+        name: text(right.name),
+        namespace: namespace.clone(),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() }
 }
 
 /// A right in words, such as `patch` on messagecontacts/status.
-fn told(right: &Right, verb: &str, namespace: &str) -> String {
-    let Right { group, resource, subresource, own, name, .. } = right;
+fn told(Asked { right, verb, namespace }: &Asked) -> String {
+    let Right { group, resource, subresource, name, .. } = right;
     let subresource =
         if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
     let group = if group.is_empty() { String::new() } else { format!(" of {group}") };
     let name = if name.is_empty() { String::new() } else { format!(" named {name}") };
-    let place = if *own { format!(" in the namespace {namespace}") } else { String::new() };
+    let place = namespace.as_ref().map_or(String::new(), |it| format!(" in the namespace {it}"));
     format!("`{verb}` on {resource}{subresource}{group}{name}{place}")
+}
+
+/// Whether a process of this installation leads.
+async fn lease(client: &Client, namespace: &str, findings: &mut Findings) {
+    const CHECK: &str = "lease";
+    const ADVICE: &str =
+        "check that the operator runs, unless it runs with --leader-election false";
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let lease = match leases.get_opt(LEASE).await {
+        Ok(Some(lease)) => lease.spec.unwrap_or_default(),
+        Ok(None) => {
+            let seen = format!("there is no Lease `{LEASE}` in the namespace `{namespace}`");
+            return findings.warning(CHECK, seen, ADVICE);
+        }
+        Err(error) => return findings.skipped(CHECK, kind_of(&error)),
+    };
+    let lasts = SignedDuration::from_secs(lease.lease_duration_seconds.unwrap_or(0).into());
+    let ends = lease.renew_time.and_then(|renewed| renewed.0.checked_add(lasts).ok());
+    let holder = lease.holder_identity.filter(|holder| !holder.is_empty());
+    match holder {
+        Some(holder) if ends.is_some_and(|ends| Clock::system().now() <= ends) => {
+            findings.ok(CHECK, format!("{holder} leads"));
+        }
+        _ => findings.warning(CHECK, "no process of the operator leads now", ADVICE),
+    }
 }
 
 /// All checks of each ResourceDirectory of the cluster: its status, and what its keys reach.

@@ -31,6 +31,10 @@ pub struct Options {
     #[arg(long, env = "MCO_NAMESPACE", default_value = "message-contacts")]
     namespace: String,
 
+    /// A namespace whose contacts the operator follows, as `run` has it. May be given several times.
+    #[arg(long, env = "MCO_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
+    watch_namespace: Vec<String>,
+
     /// Looks at the cloud only.
     #[arg(long)]
     no_cluster: bool,
@@ -186,7 +190,7 @@ async fn look(
     let mut checks = Vec::new();
     let mut found = None;
     if !options.no_cluster {
-        let (of_cluster, client) = cluster::look(&options.namespace, lookup, progress).await;
+        let (of_cluster, client) = cluster::look(options, lookup, progress).await;
         checks.extend(of_cluster.checks);
         found = client;
     }
