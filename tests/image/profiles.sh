@@ -17,7 +17,7 @@ measure() {
     --config "profile.$name.inherits='release'" --config "profile.$name.opt-level=$level" \
     --config "profile.$name.lto='$2'" --config "profile.$name.panic='$3'"
   local program="target/$name/message-contact-operator"
-  printf '| %s | %s | %s | %d s | %.1f MB | %.1f MB |\n' "$1" "$2" "$3" \
+  printf '| %s | %s | %s | %.0f s | %.1f MB | %.1f MB |\n' "$1" "$2" "$3" \
     "$(awk '{ print $1 + $2 }' "target/$name.time")" \
     "$(awk "BEGIN { print $(stat --format %s "$program") / 1000000 }")" \
     "$(awk "BEGIN { print $(gzip --stdout "$program" | wc --bytes) / 1000000 }")"

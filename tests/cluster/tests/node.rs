@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cluster::{Node, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -88,11 +88,10 @@ async fn run_pod(kubeconfig: &Path) -> Result<()> {
     wait_for(PATIENCE, "the pod is Ready", || async {
         let pod = pods.get("quiet").await?;
         let status = pod.status.unwrap_or_default();
-        let conditions = status.conditions.iter().flatten();
-        match conditions.clone().any(|it| it.type_ == "Ready" && it.status == "True") {
-            true => Ok(()),
-            false => bail!("{:?}: {:?}", status.phase, conditions.collect::<Vec<_>>()),
-        }
+        let conditions = status.conditions.unwrap_or_default();
+        let ready = conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+        ensure!(ready, "{:?}: {conditions:?}", status.phase);
+        Ok(())
     })
     .await?;
     ensure!(pods.logs("quiet", &LogParams::default()).await?.is_empty(), "pause said something");
