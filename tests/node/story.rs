@@ -13,8 +13,11 @@ use crate::image;
 use crate::stand::{NAMESPACE, PATIENCE, Stand, tell};
 
 /// Longest time in which no write reaches the cloud while there is something to write, over a
-/// rolling upgrade.
+/// rolling upgrade. On a machine so busy that half of it is usual, [`TIMES_USUAL_MAX`] counts.
 const GAP_MAX: Duration = Duration::from_secs(2);
+
+/// How much longer than without an upgrade it may be, whatever the machine does beside.
+const TIMES_USUAL_MAX: u32 = 3;
 
 /// Contacts that change all the time.
 const BUSY: [&str; 8] = ["Amber", "Birch", "Cedar", "Drift", "Ember", "Flint", "Grove", "Heath"];
@@ -46,11 +49,9 @@ async fn installed_upgraded_while_contacts_change_and_removed_without_a_trace_in
 
     stand.connect().await;
     somebody_clicks(&stand).await;
-    if false {
-        let (said, took) = helm.test().await;
-        tell(&format!("helm test: {} ms", took.as_millis()));
-        assert!(said.contains("Succeeded"), "{said}");
-    }
+    let (said, took) = helm.test().await;
+    tell(&format!("helm test: {} ms", took.as_millis()));
+    assert!(said.contains("Succeeded"), "{said}");
 
     upgrade(&stand, &helm, &second, &installed).await;
 
@@ -138,7 +139,8 @@ async fn upgrade(stand: &Stand, helm: &Helm, digest: &str, installed: &[String])
         longest.as_millis(),
         usual.as_millis()
     ));
-    assert!(longest <= GAP_MAX + usual, "{longest:?} without a write, usual are {usual:?}");
+    let most = GAP_MAX.max(usual * TIMES_USUAL_MAX);
+    assert!(longest <= most, "{longest:?} without a write, usual are {usual:?}");
     let most = stand.simulator.counts().in_flight_max;
     assert_eq!(most, 1, "calls of two replicas overlapped");
     for name in BUSY {

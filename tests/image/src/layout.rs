@@ -136,9 +136,7 @@ fn blob(folder: &Path, content: &[u8]) -> Result<Blob> {
 }
 
 fn digest(content: &[u8]) -> String {
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(content) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    let bytes = Sha256::digest(content);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    "sha256:".chars().chain(digits.filter_map(|digit| char::from_digit(digit.into(), 16))).collect()
 }

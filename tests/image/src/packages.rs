@@ -74,9 +74,7 @@ fn add(layer: &mut Layer, name: &str, package: &Path) -> Result<()> {
 /// installed. Who trusts others mounts theirs there.
 fn add_authorities(layer: &mut Layer, package: &Path) -> Result<()> {
     let mut authorities = Layer::default();
-    authorities.add_package(package, |path| {
-        path.starts_with("/usr/share/ca-certificates/") && path.ends_with(".crt")
-    })?;
+    authorities.add_package(package, |path| path.starts_with("/usr/share/ca-certificates/"))?;
     let bundle = authorities.contents().join(&b'\n');
     ensure!(!bundle.is_empty(), "ca-certificates has no certificates");
     layer.add_file("/etc/ssl/certs/ca-certificates.crt", 0o644, bundle);

@@ -1,5 +1,7 @@
 //! The image as a whole. Needs Debian's packages; elsewhere one line says that it was left out.
 
+#![allow(clippy::disallowed_methods, reason = "the environment says where tools are")]
+
 use std::{
     env, fs,
     io::{self, Write as _},

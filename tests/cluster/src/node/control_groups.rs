@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -38,7 +39,7 @@ pub(super) fn create() -> Result<()> {
     Ok(())
 }
 
-/// Removes them all. The processes in them have been killed and may take a moment to be gone.
+/// Removes them all, and kills who is still in them. That takes a moment.
 pub(super) fn remove() -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let end = Instant::now() + PATIENCE;
@@ -56,6 +57,12 @@ pub(super) fn remove() -> Result<()> {
 
 /// Folders only: the files in them are the kernel's, and go with them.
 fn remove_tree(folder: &Path) -> io::Result<()> {
+    let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    if !processes.is_empty() {
+        // Those that are gone meanwhile make it fail, and are no loss.
+        let kill = ["-c", "kill -9 \"$@\" 2>/dev/null", "sh"];
+        Command::new("sh").args(kill).args(processes.lines()).status()?;
+    }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type()?.is_dir() {
             remove_tree(&entry.path())?;
