@@ -177,9 +177,9 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
     environment.metrics = metrics.clone();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
-    let (begin, begun) = oneshot::channel();
-    let begun = async {
-        match begun.await {
+    let (begin, told_to_begin) = oneshot::channel();
+    let elected = async {
+        match told_to_begin.await {
             Ok(hash_key) => {
                 metrics.lead(true);
                 hash_key
@@ -194,8 +194,15 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
     };
     let leadership = office.as_ref().map_or_else(Leadership::unshared, Office::leadership);
     let clock = Clock::system();
-    let controller =
-        controller::run(client.clone(), environment, clock, readiness, leadership, begun, stopped);
+    let controller = controller::run(
+        client.clone(),
+        environment,
+        clock,
+        readiness,
+        leadership,
+        elected,
+        stopped,
+    );
     let mut controller = std::pin::pin!(controller);
     {
         let leading = lead(office.as_mut(), &client, &namespace, begin);

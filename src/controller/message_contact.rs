@@ -56,7 +56,7 @@ pub(super) async fn reconcile(
     let key = ObjectRef::from_obj(object.as_ref());
     let mut pass = begin(&world, &key, uid_of(&object)).await;
     world.weigh(&key);
-    let ended = walk(&world, &key, &mut pass).await;
+    let ended = Box::pin(walk(&world, &key, &mut pass)).await;
     if ended.is_ok() {
         world.remember_if_known(&pass.uid, |memory| memory.interruptions = 0);
     }

@@ -158,7 +158,7 @@ async fn stand_by((contacts, directories, policies): &mut Queues) {
     );
     while woken.next().await.is_some() {}
     // Nobody can wake anybody any more.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Where the watches write what they see.

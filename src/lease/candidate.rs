@@ -81,7 +81,7 @@ impl Terms {
     /// How long the holder is sure of it. Two clocks that are kept right differ by less than a
     /// thousandth in their speed; this is twenty times as much.
     fn sure_for(&self) -> Duration {
-        self.lease - self.lease / 50
+        self.lease.saturating_sub(self.lease / 50)
     }
 
     /// How long what begins now may take after a renewal that was sent at that moment; `None`:

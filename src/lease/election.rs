@@ -163,16 +163,16 @@ impl Election {
         let now = MicroTime((self.wall_clock)());
         (spec.acquire_time, spec.renew_time) = (Some(now.clone()), Some(now));
         let name = object.name_any();
-        match self.ask(self.api.replace(&name, &PostParams::default(), &object)).await {
-            Ok(_) => tracing::info!(lease = %self.place, "the lease is released"),
-            Err(_) => tracing::info!(lease = %self.place, "the lease was not released; it ends"),
+        if self.ask(self.api.replace(&name, &PostParams::default(), &object)).await.is_ok() {
+            tracing::info!(lease = %self.place, "the lease is released");
+        } else {
+            tracing::info!(lease = %self.place, "the lease was not released; it ends");
         }
     }
 
     /// Reads the object. Returns whether that worked.
     async fn look(&mut self) -> bool {
-        let found = self.ask(self.api.get_opt(&self.place.name)).await;
-        match found {
+        match self.ask(self.api.get_opt(&self.place.name)).await {
             Ok(found) => {
                 self.take_in(found);
                 true
