@@ -152,7 +152,9 @@ async fn lead(stand: &Stand, flags: &[&str]) -> Operator {
     let endpoints = [stand.simulator.endpoint()];
     let short = ["--leader-election=true", "--lease-duration=2s", "--renew-deadline=1s"];
     let flags = [&short[..], flags].concat();
-    let start = || Operator::start_in(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags);
+    let keys = (ACCESS_KEY_ID, ACCESS_KEY_SECRET);
+    let start =
+        || Operator::start_with_keys(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags, keys);
     let first = start();
     first.says("this process leads").await;
     first.kill();

@@ -313,7 +313,7 @@ async fn claims_what_is_not_his(tenant: &mut Tenant<'_>, closed: &Stand, strange
         (
             "to adopt it whatever it has",
             "greedy",
-            "Fremd",
+            "Gast",
             json!({ "adoptionPolicy": "Always" }),
             "AdoptionRefused",
         ),
@@ -425,6 +425,7 @@ async fn a_tenant_reads_and_changes_nothing_outside_of_his_namespace() {
     let rule = json!({ "contact": { "phoneNumber": "Optional" }, "enforcement": "Audit" });
     stand.apply_policy("neighbours", rule).await;
     let stranger = stand.stranger("Fremd");
+    let guest = stand.stranger("Gast");
     stand.ask_directory().await;
     // What he may do works.
     let good = stand.manifest("good", "Kongzi", json!({}));
@@ -433,7 +434,7 @@ async fn a_tenant_reads_and_changes_nothing_outside_of_his_namespace() {
     let neighbours = stand.contacts_in(&tenant.neighbour);
     let before = neighbours.get("treasure").await.unwrap();
     let in_cloud = |id: &str| stand.simulator.state().contact(id).cloned().unwrap();
-    let (held, free) = (in_cloud(&tenant.held), in_cloud(&stranger));
+    let in_cloud_before = [stranger.as_str(), &guest, &tenant.held].map(in_cloud);
     let of_directory = stand.object_of_directory().await.data["spec"].clone();
 
     asks_for_what_is_not_his(&mut tenant).await;
@@ -448,8 +449,8 @@ async fn a_tenant_reads_and_changes_nothing_outside_of_his_namespace() {
     assert_eq!(after.data, before.data);
     assert_eq!(after.metadata.generation, before.metadata.generation);
     assert!(after.metadata.deletion_timestamp.is_none());
-    assert_eq!(in_cloud(&tenant.held), held);
-    assert_eq!(in_cloud(&stranger), free);
+    let held = tenant.held.as_str();
+    assert_eq!([stranger.as_str(), &guest, held].map(in_cloud), in_cloud_before);
     assert_eq!(stand.object_of_directory().await.data["spec"], of_directory);
     assert_eq!(stand.simulator.counts().of("DeleteMessageContact"), 0);
     assert_eq!(closed.simulator.counts().writes, 0);
