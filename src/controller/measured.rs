@@ -221,7 +221,9 @@ impl World {
             *homeless.entry(state).or_default() += count;
         }
         let policies = self.policies.all();
-        let policies = policies.keys().filter_map(|name| self.standings.with(name, policy_gauges));
+        // Whoever stands by does not follow contacts as they change, and would tell what was once.
+        let names = policies.keys().filter(|_| self.term.get().is_some());
+        let policies = names.filter_map(|name| self.standings.with(name, policy_gauges));
         Gauges {
             directories,
             homeless: homeless.into_iter().map(|(state, it)| (state.as_str(), it)).collect(),

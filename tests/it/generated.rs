@@ -79,7 +79,7 @@ Prometheus does, else in the text format of Prometheus. [What to be woken for](a
 No label holds a name, an address or an id of a contact. What is gone is not shown any more: the
 series of a ResourceDirectory or a ContactPolicy end with the object. Counters begin anew when the
 process does. Every replica shows the gauges that come from the cluster, so that a query takes the
-`max` or `min` of them; calls are counted where they are sent.
+`max` or `min` of them. Policies are judged, and calls are sent and counted, by the one that leads.
 ";
 
 fn metrics() -> String {
@@ -197,7 +197,7 @@ data:
         indent(&mut patch, 6, &argocd_script(&format!("{kind}/actions/discovery.lua")));
         patch += "    definitions:\n";
         for name in names_in(root().join(ARGOCD).join(&kind).join("actions"), "action.lua") {
-            patch += &format!("    - name: {name}\n      action.lua: |\n");
+            writeln!(patch, "    - name: {name}\n      action.lua: |").unwrap();
             indent(&mut patch, 8, &argocd_script(&format!("{kind}/actions/{name}/action.lua")));
         }
     }
@@ -498,7 +498,8 @@ fn links_in_documents_lead_to_files() {
             let target =
                 if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             let has_part = || part.is_empty() || anchors(&target).iter().any(|it| it == part);
-            if !link.starts_with("https://") && !(target.exists() && has_part()) {
+            let leads_somewhere = link.starts_with("https://") || (target.exists() && has_part());
+            if !leads_somewhere {
                 wrong.push(format!("{}: {link}", page.display()));
             }
         }

@@ -172,7 +172,7 @@ async fn no_tool_that_applies_meets_a_conflict_or_a_difference() {
     }
 }
 
-/// Taking over from one tool to another, as people do when they move to GitOps.
+/// Taking over from one tool to another, as people do when they begin to apply from git.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_of_kubectl_is_taken_over_by_a_tool_that_forces() {
     let stand = Stand::new().await;
@@ -207,7 +207,9 @@ fn collect(path: &Path, found: &mut Vec<(String, Value)>) {
         let mut entries: Vec<_> =
             fs::read_dir(path).unwrap().map(|it| it.unwrap().path()).collect();
         entries.sort();
-        entries.iter().for_each(|entry| collect(entry, found));
+        for entry in &entries {
+            collect(entry, found);
+        }
     } else if path.extension().is_some_and(|it| it == "yaml") {
         let text = fs::read_to_string(path).unwrap();
         for value in serde_saphyr::from_multiple::<Value>(&text).unwrap() {

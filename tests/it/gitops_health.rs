@@ -276,9 +276,9 @@ async fn each_state_of_a_policy_is_judged_rightly_by_all() {
 async fn a_policy_that_cannot_be_followed_fails_at_once() {
     let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
-    let path =
+    let values =
         "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";
-    let patch = serde_json::from_value(json!([{ "op": "remove", "path": path }])).unwrap();
+    let patch = serde_json::from_value(json!([{ "op": "remove", "path": values }])).unwrap();
     let definition = "contactpolicies.message-contacts.dev";
     let patch = Patch::<()>::Json(patch);
     crds.patch(definition, &PatchParams::default(), &patch).await.unwrap();

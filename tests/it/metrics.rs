@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use directory_simulator::{Click, ContactChange, Fault, FaultKind, Options};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use message_contact_operator::telemetry::{Kind, METRICS};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -70,6 +70,12 @@ async fn everything() -> Told {
     assert!(stand.simulator.change_contact(id, change));
     stand.ask_directory().await;
     stand.cloud("put right", |_| (stand.in_cloud(id).title == "CEO").then_some(())).await;
+    // An edit that comes before the answer would have it forgotten.
+    let remembered = |found: &DynamicObject| {
+        let reverts = &found.data["status"]["drift"][0]["reverts"];
+        reverts.as_array().is_some_and(|times| times.len() == 1)
+    };
+    stand.sees("desk", "what was put right is remembered", remembered).await;
     for members in [vec!["2000000000000001".to_owned()], Vec::new()] {
         edit(&stand, json!({ "members": members })).await;
         stand.becomes("desk", "Bound", "InSync").await;

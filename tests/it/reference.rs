@@ -58,7 +58,9 @@ fn kind(page: &mut String, crd: &Value) {
     if !rules.is_empty() {
         writeln!(page, "\n### {} rules\n", text(&names["kind"])).unwrap();
         page.push_str("What the apiserver says to a spec that breaks one.\n\n");
-        rules.iter().for_each(|rule| writeln!(page, "- {rule}").unwrap());
+        for rule in &rules {
+            writeln!(page, "- {rule}").unwrap();
+        }
     }
     writeln!(page, "\n### {} columns\n", text(&names["kind"])).unwrap();
     page.push_str("| column | shows |\n| --- | --- |\n");
@@ -101,7 +103,7 @@ fn type_of(field: &Value) -> String {
     let of = |field: &Value| {
         let mut words = vec![field["type"].as_str().unwrap_or("value").to_owned()];
         if let Some(format) = field["format"].as_str() {
-            words[0] = format.to_owned();
+            format.clone_into(&mut words[0]);
         }
         if let Some(values) = field["enum"].as_array() {
             let values: Vec<_> =

@@ -20,8 +20,8 @@ use crate::api::{self, parse};
 use crate::clock::Clock;
 use crate::controller::not_connected;
 use crate::directory::{
-    Ambient, Config, Credentials, Directory, NotListed, Outcome, Priority, Registry, Roots,
-    Unusable,
+    Ambient, Config, Connection, Credentials, Directory, NotListed, Outcome, Priority, Registry,
+    Roots, Unusable,
 };
 use crate::domain::call::{
     self, AccountPath, Call, CallError, DirectoryIdentity, FailureClass, Reply,
@@ -379,6 +379,9 @@ const PAUSE: SignedDuration = SignedDuration::from_millis(500);
 /// How often it is looked how far a list is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether the first list is there: nobody notices so short a wait.
+const LOOK_AT_FIRST_EVERY: Duration = Duration::from_millis(5);
+
 /// Pages of accounts at most; more are a fault of the other side.
 const PAGES_MAX: u32 = 1000;
 
@@ -443,11 +446,11 @@ impl<'a> Session<'a> {
 
     /// One list, given up when nothing comes of it for too long.
     async fn one_list(&self) -> Result<Result<(), NotListed>, Failure> {
-        let mut relist = std::pin::pin!(self.directory.relist());
+        let mut first = std::pin::pin!(self.first_list());
         let mut last = (self.how_far(), self.clock.now());
         loop {
             tokio::select! {
-                ended = &mut relist => return Ok(ended),
+                ended = &mut first => return Ok(ended),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let (how_far, now) = (self.how_far(), self.clock.now());
@@ -458,6 +461,18 @@ impl<'a> Session<'a> {
                 last = (how_far, now);
             } else if now.duration_since(last.1) > PATIENCE {
                 return Err(self.stuck());
+            }
+        }
+    }
+
+    /// The list that the runtime makes by itself once it is connected. Asked for as well, it may be
+    /// made twice.
+    async fn first_list(&self) -> Result<(), NotListed> {
+        loop {
+            match self.directory.health().connection {
+                Connection::Connecting => tokio::time::sleep(LOOK_AT_FIRST_EVERY).await,
+                Connection::Connected => return Ok(()),
+                Connection::Failed(error) => return Err(NotListed::Failed(error)),
             }
         }
     }

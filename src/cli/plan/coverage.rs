@@ -157,7 +157,7 @@ fn covering(contact: &Contact, outlook: &Outlook<'_>, when: When, key: &HashKey)
     let shown = observed.email.clone().map(Target::Email);
     let next = outlook.wanted.as_ref().map(|wanted| Target::Email(wanted.email.clone()));
     let in_force = if when == When::Confirmed { next.or(shown.clone()) } else { shown.clone() };
-    let is_new_and_unknown = outlook.unknown_email && outlook.held.is_none();
+    let is_new_and_unknown = outlook.unknown.email && outlook.held.is_none();
     let mailbox = in_force.filter(|_| !is_new_and_unknown).map(|email| key.of_target(&email));
     let is_confirmed =
         observed.status == ContactStatus::Active && !shown.as_ref().is_some_and(waits);

@@ -76,10 +76,14 @@ pub(super) struct Outlook<'a> {
     /// What differs and is left so.
     pub(super) drift: Vec<Difference>,
     pub(super) opinions: Vec<Opinion>,
-    /// Why the mailbox is not known.
-    pub(super) unknown_email: bool,
-    /// Why the number is not known.
-    pub(super) unknown_phone: bool,
+    pub(super) unknown: Unknown,
+}
+
+/// Which values stand in Secrets that the manifests do not tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unknown {
+    pub(super) email: bool,
+    pub(super) phone: bool,
 }
 
 /// What would become of a directory.
@@ -135,8 +139,7 @@ struct Party<'a> {
     object: &'a Object,
     want: Want,
     opinions: Vec<Opinion>,
-    unknown_email: bool,
-    unknown_phone: bool,
+    unknown: Unknown,
     held: Option<ContactId>,
     recorded: Recorded,
     attempts: Attempts,
@@ -188,8 +191,7 @@ impl<'a, 's> World<'a, 's> {
         let held = self.contact_of(object);
         let shown = held.as_ref().and_then(|id| self.imagined.contact(id));
         let shown = shown.map(|contact| contact.observed.clone());
-        let Parsed { want, opinions, unknown_email, unknown_phone } =
-            parse(object, given, self.site, shown.as_ref());
+        let Parsed { want, opinions, unknown } = parse(object, given, self.site, shown.as_ref());
         let index = self.parties.len();
         if let Want::Present(wanted) = &want {
             self.wanting.entry(wanted.name.folded()).or_default().push(index);
@@ -206,8 +208,7 @@ impl<'a, 's> World<'a, 's> {
             object,
             want,
             opinions,
-            unknown_email,
-            unknown_phone,
+            unknown,
             held,
             recorded,
             attempts: Attempts::default(),
@@ -258,17 +259,13 @@ impl<'a, 's> World<'a, 's> {
                     self.parties[index].plan = Some(plan);
                     continue;
                 }
-                None => {
-                    party.plan = Some(plan);
-                    return moved;
-                }
                 Some(Step::ReleaseFinalizer) => {
                     party.over = true;
                     party.plan = Some(plan);
                     self.record(index, Recorded::default());
                     return true;
                 }
-                Some(Step::TakeFinalizer | Step::AskDefinition) => {
+                None | Some(Step::TakeFinalizer | Step::AskDefinition) => {
                     party.plan = Some(plan);
                     return moved;
                 }
@@ -320,7 +317,7 @@ impl<'a, 's> World<'a, 's> {
             party.add = AddFate::Unanswered { since: now };
         }
         if !call.action().is_read() {
-            party.calls.push(planned(call, before, party.unknown_email, party.unknown_phone));
+            party.calls.push(planned(call, before, party.unknown));
         }
         let record = plan::record_after(&party.recorded, plan.record.clone(), call, error, now);
         party.plan = Some(plan);
@@ -429,7 +426,7 @@ impl<'a, 's> World<'a, 's> {
 
 impl<'a> Party<'a> {
     fn end(self) -> Outlook<'a> {
-        let Self { object, want, opinions, unknown_email, unknown_phone, .. } = self;
+        let Self { object, want, opinions, unknown, .. } = self;
         let plan = self.plan.as_ref();
         let deletes = self.calls.iter().any(|call| call.action == "DeleteMessageContact");
         Outlook {
@@ -447,8 +444,7 @@ impl<'a> Party<'a> {
             bound: plan.and_then(|plan| plan.verdict.bound.clone()),
             drift: plan.map(|plan| plan.drift.clone()).unwrap_or_default(),
             opinions,
-            unknown_email,
-            unknown_phone,
+            unknown,
         }
     }
 }
@@ -468,8 +464,7 @@ pub(super) fn closed<'a>(directory: &str, given: &'a Given, why: &Finding) -> Fo
         bound: None,
         drift: Vec::new(),
         opinions: Vec::new(),
-        unknown_email: false,
-        unknown_phone: false,
+        unknown: Unknown::default(),
     });
     Forecast { outlooks: outlooks.collect(), after: Vec::new() }
 }
@@ -482,8 +477,7 @@ fn unfinished() -> Finding {
 struct Parsed {
     want: Want,
     opinions: Vec<Opinion>,
-    unknown_email: bool,
-    unknown_phone: bool,
+    unknown: Unknown,
 }
 
 /// What is printed in place of a value that stands in a Secret and is not known.
@@ -497,12 +491,7 @@ fn parse(
     site: &Site<'_>,
     shown: Option<&ObservedContact>,
 ) -> Parsed {
-    let want = |want: Want| Parsed {
-        want,
-        opinions: Vec::new(),
-        unknown_email: false,
-        unknown_phone: false,
-    };
+    let want = |want: Want| Parsed { want, opinions: Vec::new(), unknown: Unknown::default() };
     if object.removed {
         return want(Want::Absent(parse::removal(&object.spec)));
     }
@@ -512,12 +501,14 @@ fn parse(
     let opinions = parse::candidate(&object.spec, &known)
         .map(|candidate| policy::judge(&given.policies, &candidate, place))
         .unwrap_or_default();
-    let unknown_email = object.spec.email_address_from.is_some() && known.email == Value::Unread;
-    let unknown_phone = object.spec.phone_number_from.is_some() && known.phone == Value::Unread;
+    let unknown = Unknown {
+        email: object.spec.email_address_from.is_some() && known.email == Value::Unread,
+        phone: object.spec.phone_number_from.is_some() && known.phone == Value::Unread,
+    };
     let parsed = parse::contact(&object.spec, &filled(known, shown));
     let parsed = parsed.map(|wanted| site.desired.capped(wanted));
     let want = decide(object, given, site, parsed, &opinions);
-    Parsed { want, opinions, unknown_email, unknown_phone }
+    Parsed { want, opinions, unknown }
 }
 
 /// What is wanted of an object, or why nothing may be done for it: as `controller::gather` has it.
@@ -583,18 +574,13 @@ fn filled(known: Values, shown: Option<&ObservedContact>) -> Values {
 }
 
 /// A call as it is shown.
-fn planned(
-    call: &Call,
-    before: Option<&ObservedContact>,
-    unknown_email: bool,
-    unknown_phone: bool,
-) -> PlannedCall {
+fn planned(call: &Call, before: Option<&ObservedContact>, unknown: Unknown) -> PlannedCall {
     let is_unknown = |field: &str| match (field, call) {
         ("emailAddress", _) | ("to", Call::SendEmailVerificationForMessageContact(..)) => {
-            unknown_email
+            unknown.email
         }
         ("phoneNumber", _) | ("to", Call::SendPhoneVerificationForMessageContact(..)) => {
-            unknown_phone
+            unknown.phone
         }
         _ => false,
     };

@@ -1,6 +1,6 @@
 //! What the manifests hold that a plan is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -144,9 +144,9 @@ impl Given {
     }
 
     fn take_in_removed(&mut self, before: &HashMap<Key, &Manifest>, namespace: &str) {
-        let kept: Vec<_> = self.contacts.iter().map(|object| object.key.clone()).collect();
+        let kept: HashSet<_> = self.contacts.iter().map(|object| object.key.clone()).collect();
         let mut gone: Vec<_> = before.iter().filter(|(key, _)| !kept.contains(key)).collect();
-        gone.sort_by(|(one, _), (other, _)| one.cmp(other));
+        gone.sort_by_key(|(key, _)| *key);
         for (_, manifest) in gone {
             if let Some(spec) = spec_of(&manifest.value) {
                 self.contacts.push(Object {
@@ -176,29 +176,32 @@ impl Given {
     pub(super) fn values(&self, object: &Object) -> Values {
         let Places { email, phone } = values::places(&object.spec);
         let mut known = Values::default();
-        if let Some(place) = email.and_then(|place| self.secret_value(object, place)) {
-            known.email = values::email(place);
+        if let Some(Ok(bytes)) = email.map(|place| self.secret_value(object, place)) {
+            known.email = values::email(bytes);
         }
-        if let Some(place) = phone.and_then(|place| self.secret_value(object, place)) {
-            known.phone = values::phone(place);
+        if let Some(Ok(bytes)) = phone.map(|place| self.secret_value(object, place)) {
+            known.phone = values::phone(bytes);
         }
         known
     }
 
-    /// What a Secret has under a key; `None` if nobody can tell.
+    /// What a Secret has under a key, if it has the key.
     fn secret_value(
         &self,
         object: &Object,
         place: &api::message_contact::SecretKeyRef,
-    ) -> Option<Option<&[u8]>> {
+    ) -> Result<Option<&[u8]>, NotTold> {
         let secret = (object.key.namespace.clone(), place.name.clone());
-        match self.secrets.get(&secret)?.get(&place.key) {
-            None => Some(None),
-            Some(Some(bytes)) => Some(Some(bytes)),
-            Some(None) => None,
+        match self.secrets.get(&secret).ok_or(NotTold)?.get(&place.key) {
+            None => Ok(None),
+            Some(Some(bytes)) => Ok(Some(bytes)),
+            Some(None) => Err(NotTold),
         }
     }
 }
+
+/// The manifests do not tell it.
+struct NotTold;
 
 fn is_ours(manifest: &Manifest, kind: &str) -> bool {
     manifest.is(&format!("{}/v1alpha1", api::GROUP), kind)

@@ -27,7 +27,7 @@ pub(super) fn render(report: &Report) -> String {
             break;
         }
         shown += 1;
-        let Contact { namespace, name, contact: called, file, line, action, .. } = contact;
+        let Contact { namespace, name, called, file, line, action, .. } = contact;
         let word = text::word(*action);
         let word = if contact.error { format!("**{word}**") } else { word.to_owned() };
         let object = code(&format!("{namespace}/{name}"));

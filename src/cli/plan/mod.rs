@@ -44,9 +44,6 @@ mod text;
 
 mod markdown;
 
-#[cfg(test)]
-mod tests;
-
 /// Options of `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -174,8 +171,9 @@ fn targets(
         .filter(|manifest| given::is_directory(manifest))
         .map(|manifest| (manifest.name(), manifest))
         .collect();
-    let named = manifests.iter().filter(|manifest| given::is_directory(manifest));
-    let mut names: BTreeSet<String> = named.map(|manifest| manifest.name().to_owned()).collect();
+    let definitions = manifests.iter().filter(|manifest| given::is_directory(manifest));
+    let mut names: BTreeSet<String> =
+        definitions.map(|manifest| manifest.name().to_owned()).collect();
     names.extend(given.contacts.iter().map(|object| object.directory().to_owned()));
     names.retain(|name| options.cloud.directory.as_ref().is_none_or(|only| only == name));
     let by_flags = options.cloud.site.is_some() || options.cloud.endpoint.is_some();
@@ -365,7 +363,7 @@ fn put_together(
         });
         Some(report::Directory {
             name: known.name.to_owned(),
-            directory_id: printable(known.id.as_ref()?.as_str()),
+            id: printable(known.id.as_ref()?.as_str()),
             contacts: known.snapshot.contacts().len(),
             unmanaged: unmanaged.collect(),
         })
@@ -390,21 +388,21 @@ fn contact(known: &Known<'_>, outlook: &Outlook<'_>) -> report::Contact {
     });
     let id = outlook.held.as_ref().or(outlook.holds.as_ref());
     let id = id.filter(|id| !imagined::Imagined::is_new(id));
-    let unknown = [(outlook.unknown_email, "emailAddress"), (outlook.unknown_phone, "phoneNumber")];
+    let unknown = [(outlook.unknown.email, "emailAddress"), (outlook.unknown.phone, "phoneNumber")];
     report::Contact {
         namespace: object.key.namespace.clone(),
         name: object.key.name.clone(),
-        contact: printable(crate::api::parse::wanted_name(&object.spec).as_str()),
+        called: printable(crate::api::parse::wanted_name(&object.spec).as_str()),
         directory: known.name.to_owned(),
         file: printable(&object.place.file),
         line: object.place.line,
         action,
-        contact_id: id.map(|id| printable(id.as_str())),
+        id: id.map(|id| printable(id.as_str())),
         calls: outlook.calls.iter().cloned().map(report::Call::from).collect(),
         drift: drift
             .iter()
             .map(|difference| report::Field {
-                field: difference.field.as_str(),
+                name: difference.field.as_str(),
                 before: Some(printable(&difference.observed)),
                 after: printable(&difference.desired),
             })
@@ -424,9 +422,8 @@ fn action(outlook: &Outlook<'_>) -> Action {
         return match (has("DeleteMessageContact"), retains, held) {
             (true, ..) => Action::Delete,
             (false, true, _) => Action::Release,
-            (false, false, Some(_)) => Action::Wait,
             (false, false, None) if synced.reason == Reason::Deleting => Action::NoChange,
-            (false, false, None) => Action::Wait,
+            (false, false, _) => Action::Wait,
         };
     }
     match synced.reason {
@@ -494,7 +491,7 @@ fn not_known(
     }
     let outlooks = known.iter().flat_map(|known| &known.forecast.outlooks);
     let unknown: usize =
-        outlooks.map(|it| usize::from(it.unknown_email) + usize::from(it.unknown_phone)).sum();
+        outlooks.map(|it| usize::from(it.unknown.email) + usize::from(it.unknown.phone)).sum();
     if unknown > 0 {
         notes.insert(format!(
             "values that stand in Secrets which the manifests do not hold, or hold encrypted: \

@@ -48,11 +48,11 @@ pub(super) struct Summary {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Directory {
     /// The ResourceDirectory's name.
     pub(super) name: String,
-    pub(super) directory_id: String,
+    #[serde(rename = "directoryId")]
+    pub(super) id: String,
     /// Contacts in the cloud before anything is done.
     pub(super) contacts: usize,
     /// Contacts that no MessageContact holds, in the end.
@@ -90,19 +90,19 @@ pub(super) enum Action {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Contact {
     pub(super) namespace: String,
     pub(super) name: String,
     /// The name in the cloud.
-    pub(super) contact: String,
+    #[serde(rename = "contact")]
+    pub(super) called: String,
     pub(super) directory: String,
     pub(super) file: String,
     pub(super) line: u64,
     pub(super) action: Action,
     /// The id of the contact that it holds; absent while there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) contact_id: Option<String>,
+    #[serde(rename = "contactId", skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
     /// The calls that change the cloud, in their order.
     pub(super) calls: Vec<Call>,
     /// What differs and is left so.
@@ -134,7 +134,7 @@ impl From<PlannedCall> for Call {
     fn from(call: PlannedCall) -> Self {
         let PlannedCall { mark, action, remark, lines } = call;
         let fields = lines.into_iter().map(|line| Field {
-            field: line.field,
+            name: line.field,
             before: line.before.as_deref().map(printable),
             after: printable(&line.after),
         });
@@ -144,7 +144,8 @@ impl From<PlannedCall> for Call {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Field {
-    pub(super) field: &'static str,
+    #[serde(rename = "field")]
+    pub(super) name: &'static str,
     /// Absent where nothing is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<String>,

@@ -79,7 +79,7 @@ fn mark(action: Action) -> char {
 
 /// One line that says what becomes of a contact.
 pub(super) fn title(contact: &Contact) -> String {
-    let Contact { namespace, name, contact: called, file, line, action, .. } = contact;
+    let Contact { namespace, name, called, file, line, action, .. } = contact;
     let (mark, word) = (mark(*action), word(*action));
     format!("{mark} {word}: {namespace}/{name} ({called}) {file}:{line}")
 }
@@ -89,7 +89,7 @@ pub(super) fn details(contact: &Contact) -> String {
     let mut out = String::new();
     for Call { action, mark, remark, fields } in &contact.calls {
         let _ = writeln!(out, "    {mark} {action}");
-        for remark in remark.iter() {
+        if let Some(remark) = remark {
             let _ = writeln!(out, "        {remark}");
         }
         for field in fields {
@@ -120,17 +120,17 @@ pub(super) fn details(contact: &Contact) -> String {
 
 fn field_text(field: &Field) -> String {
     let or_nothing = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-    let Field { field, before, after } = field;
+    let Field { name, before, after } = field;
     match before {
-        Some(before) => format!("{field}: {} -> {}", or_nothing(before), or_nothing(after)),
-        None => format!("{field}: {after}"),
+        Some(before) => format!("{name}: {} -> {}", or_nothing(before), or_nothing(after)),
+        None => format!("{name}: {after}"),
     }
 }
 
 /// How much is known of a directory.
 pub(super) fn heading(directory: &Directory) -> String {
-    let Directory { name, directory_id, contacts, unmanaged } = directory;
-    let mut text = format!("ResourceDirectory {name} ({directory_id}): {contacts} contacts");
+    let Directory { name, id, contacts, unmanaged } = directory;
+    let mut text = format!("ResourceDirectory {name} ({id}): {contacts} contacts");
     if !unmanaged.is_empty() {
         let names = unmanaged.iter().take(UNMANAGED_SHOWN).map(|it| it.name.as_str());
         let names = names.collect::<Vec<_>>().join(", ");

@@ -33,11 +33,6 @@ fn chart_source() -> PathBuf {
 fn copy_of_chart() -> PathBuf {
     let copy = scratch("chart");
     copy_folder(&chart_source(), &copy);
-    for (name, text) in [("files/alerts.yaml", "groups: []\n"), ("files/dashboard.json", "{}\n")] {
-        if !copy.join(name).exists() {
-            fs::write(copy.join(name), text).unwrap();
-        }
-    }
     copy
 }
 
@@ -86,6 +81,8 @@ impl Helm {
         command.args(arguments).env_clear().stdin(Stdio::null());
         command.envs(std::env::vars_os().filter(|(key, _)| key == "PATH"));
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm");
+        // Else it would keep what it learns of a cluster in the folder in which the test runs.
+        command.env("HOME", &home);
         for kind in ["CACHE", "CONFIG", "DATA"] {
             command.env(format!("HELM_{kind}_HOME"), home.join(kind));
         }

@@ -238,15 +238,6 @@ fn definitions_are_kept_unless_they_are_not() {
     }
 }
 
-/// What the chart sets and a version before the one that knows it does not.
-const NOT_YET: &[&str] = &[
-    "MCO_LEADER_ELECTION",
-    "MCO_LEASE_DURATION",
-    "MCO_RENEW_DEADLINE",
-    "MCO_METRICS_ADDR",
-    "MCO_WATCH_NAMESPACE",
-];
-
 #[test]
 fn the_program_knows_all_that_the_chart_sets() {
     let help = |arguments: &[&str]| String::from_utf8(process::run(arguments, &[]).stdout).unwrap();
@@ -268,12 +259,11 @@ fn the_program_knows_all_that_the_chart_sets() {
         }
     }
     assert!(seen.len() > 8, "{seen:?}");
-    let unknown: Vec<_> = seen
-        .iter()
-        .filter(|it| !run.contains(&format!("[env: {it}=")) && !NOT_YET.contains(&it.as_str()))
-        .collect();
+    let unknown: Vec<_> = seen.iter().filter(|it| !run.contains(&format!("[env: {it}="))).collect();
     assert!(unknown.is_empty(), "`run` does not know {unknown:?}");
-    assert!(help(&["--help"]).contains("delete-definitions"));
+    for command in ["delete-definitions", "doctor"] {
+        assert!(help(&["--help"]).contains(command), "{command}");
+    }
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use cluster::By;
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::install::{empty_cluster, install, kubeconfig_of};
 use super::{Helm, RELEASE, chart, kind, name, objects};
-use crate::process::{self, Operator};
+use crate::process::Operator;
 use crate::stand::{OPERATOR_NAMESPACE, Stand, message_of};
 
 /// A right: in which namespace (none: in all, and for what belongs to none), what, which verb, and
@@ -144,10 +145,23 @@ async fn meets_a_conflict(stand: &Stand, user: &str) {
     .unwrap();
 }
 
-/// Whether this version of the program knows a flag.
-fn knows(flag: &str) -> bool {
-    let help = process::run(&["run", "--help"], &[]).stdout;
-    String::from_utf8(help).unwrap().contains(flag)
+/// Starts an operator, kills it, and lets another installation have the cluster for a moment: the one
+/// that is started then has to wait for both leases.
+async fn lead(stand: &Stand, flags: &[&str]) -> Operator {
+    let kubeconfig = kubeconfig_of(stand.cluster, RELEASE);
+    let endpoints = [stand.simulator.endpoint()];
+    let short = ["--leader-election=true", "--lease-duration=2s", "--renew-deadline=1s"];
+    let flags = [&short[..], flags].concat();
+    let start = || Operator::start_in(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags);
+    let first = start();
+    first.says("this process leads").await;
+    first.kill();
+    let leases: Api<Lease> = Api::namespaced(stand.client.clone(), "kube-system");
+    let patch = Patch::Merge(json!({ "spec": { "holderIdentity": "another" } }));
+    leases.patch("message-contacts.dev", &PatchParams::default(), &patch).await.unwrap();
+    let second = start();
+    second.says("this process leads").await;
+    second
 }
 
 /// Installs, walks, and compares what was granted with what was used.
@@ -158,21 +172,16 @@ async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, fla
     let mut values = values(&stand);
     values.push(format!("contactSecrets.namespaces[0].namespace={}", stand.namespace));
     values.push("contactSecrets.namespaces[0].names={security-desk}".to_owned());
-    if !knows("--leader-election") {
-        values.extend(["replicas=1", "leaderElection.enabled=false"].map(str::to_owned));
-    }
     let set: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
     install(&helm, chart().to_str().unwrap(), &set).await;
     let all = objects(&helm.renders(OPERATOR_NAMESPACE, &set));
     let granted = granted(&all, RELEASE);
 
     let mark = cluster.audit().mark().unwrap();
-    let kubeconfig = kubeconfig_of(cluster, RELEASE);
-    let endpoints = [stand.simulator.endpoint()];
     let flags: Vec<_> =
         flags.iter().map(|flag| flag.replace("NAMESPACE", &stand.namespace)).collect();
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-    let mut operator = Operator::start_in(OPERATOR_NAMESPACE, &kubeconfig, &endpoints, &flags);
+    let mut operator = lead(&stand, &flags).await;
     let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}");
     walk(&stand, &user).await;
     operator.terminate();
@@ -206,10 +215,6 @@ async fn what_is_granted_for_all_namespaces_is_what_is_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_granted_for_some_namespaces_is_what_is_used() {
-    if !knows("--watch-namespace") {
-        println!("left out: this version has no --watch-namespace");
-        return;
-    }
     let watched = |stand: &Stand| vec![format!("watchNamespaces={{{}}}", stand.namespace)];
     granted_is_used("some namespaces", watched, &["--watch-namespace", "NAMESPACE"]).await;
 }
