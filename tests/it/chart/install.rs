@@ -32,13 +32,13 @@ pub(super) fn kubeconfig_of(cluster: &Cluster, account: &str) -> PathBuf {
 }
 
 /// Installs the chart, or upgrades what is installed, and returns what helm says to the person.
-pub(super) async fn install(helm: &Helm, chart: &str, values: &[&str]) -> String {
+pub(super) fn install(helm: &Helm, chart: &str, values: &[&str]) -> String {
     let install = ["upgrade", "--install", RELEASE, chart, "--create-namespace"];
     let place = ["--namespace", OPERATOR_NAMESPACE];
     tokio::task::block_in_place(|| helm.prints(&[&install[..], &place, values].concat()))
 }
 
-async fn uninstall(helm: &Helm) {
+fn uninstall(helm: &Helm) {
     let uninstall = ["uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--timeout", "2m"];
     tokio::task::block_in_place(|| helm.prints(&uninstall));
 }
@@ -64,7 +64,7 @@ async fn what_helm_installs_it_upgrades_and_what_people_wrote_it_keeps() {
     for name in HELMS {
         let helm = tokio::task::block_in_place(|| Helm::of(name, cluster.kubeconfig_path()));
         let chart = copy_of_chart();
-        let notes = install(&helm, chart.to_str().unwrap(), &[]).await;
+        let notes = install(&helm, chart.to_str().unwrap(), &[]);
         let deployments = Api::<Deployment>::namespaced(cluster.client(), OPERATOR_NAMESPACE);
         assert!(deployments.get_opt(RELEASE).await.unwrap().is_some());
 
@@ -97,14 +97,14 @@ async fn what_helm_installs_it_upgrades_and_what_people_wrote_it_keeps() {
         let (now, next) = ("The mailbox, in clear text.", "The mailbox of the next version.");
         assert!(text.contains(now));
         fs::write(&file, text.replace(now, next)).unwrap();
-        install(&helm, chart.to_str().unwrap(), &["--set", "log.filter=debug"]).await;
+        install(&helm, chart.to_str().unwrap(), &["--set", "log.filter=debug"]);
         let contacts = "messagecontacts.message-contacts.dev";
         let upgraded = definition(cluster, contacts).await.unwrap();
         assert!(serde_json::to_string(&upgraded).unwrap().contains(next));
         let deployment = deployments.get(RELEASE).await.unwrap();
         assert!(serde_json::to_string(&deployment).unwrap().contains("debug"));
 
-        uninstall(&helm).await;
+        uninstall(&helm);
         assert!(deployments.get_opt(RELEASE).await.unwrap().is_none());
         let roles = Api::<ClusterRole>::all(cluster.client());
         let roles = roles.list(&kube::api::ListParams::default()).await.unwrap();
@@ -160,7 +160,7 @@ async fn without_keep(operator_runs: bool) {
     let helm = tokio::task::block_in_place(|| Helm::of("helm4", cluster.kubeconfig_path()));
     let chart = copy_of_chart();
     let values = ["--set", "crds.keep=false"];
-    install(&helm, chart.to_str().unwrap(), &values).await;
+    install(&helm, chart.to_str().unwrap(), &values);
     let stand = Stand::on(cluster, directory_simulator::Options::default()).await;
     let kubeconfig = kubeconfig_of(cluster, RELEASE);
     let operator = Operator::start(&kubeconfig, &[&stand]);

@@ -1,5 +1,7 @@
 //! The Helm chart: what real helm makes of it, and what a real apiserver says to that.
 
+#![allow(clippy::similar_names, reason = "what helm says is named after it")]
+
 mod generated;
 mod install;
 mod lint;

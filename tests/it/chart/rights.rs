@@ -175,7 +175,7 @@ async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, fla
     values.push(format!("contactSecrets.namespaces[0].namespace={}", stand.namespace));
     values.push("contactSecrets.namespaces[0].names={security-desk}".to_owned());
     let set: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
-    install(&helm, chart().to_str().unwrap(), &set).await;
+    install(&helm, chart().to_str().unwrap(), &set);
     let all = objects(&helm.renders(OPERATOR_NAMESPACE, &set));
     let granted = granted(&all, RELEASE);
 

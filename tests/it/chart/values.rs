@@ -120,7 +120,7 @@ fn lists_of_keys(node: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     if let Some(properties) = node["properties"].as_object() {
         found.push(path.to_vec());
         for (key, below) in properties {
-            lists_of_keys(below, &[path, &[key.clone()]].concat(), found);
+            lists_of_keys(below, &[path, std::slice::from_ref(key)].concat(), found);
         }
     }
     if node["items"].is_object() {
