@@ -8,11 +8,11 @@ use std::time::Duration;
 use cluster::Node;
 use directory_simulator::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, Options, Simulator};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::Client;
 use kube::api::{
     Api, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams,
 };
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt as _};
 use message_contact_operator::api::{MessageContact, ResourceDirectory};
 use serde_json::{Value, json};
 
@@ -119,19 +119,17 @@ impl Stand {
     pub async fn operators(&self) -> Vec<String> {
         let params = ListParams::default().labels("app.kubernetes.io/component=operator");
         let pods = self.pods().list(&params).await.unwrap();
-        pods.iter().map(|pod| pod.name_any()).collect()
+        pods.iter().map(kube::ResourceExt::name_any).collect()
     }
 
     /// What the operator's pods have logged.
     pub async fn logs(&self) -> String {
-        let mut all = String::new();
+        let mut all = Vec::new();
         for pod in self.operators().await {
-            all += &match self.pods().logs(&pod, &LogParams::default()).await {
-                Ok(log) => format!("{pod}:\n{log}\n"),
-                Err(error) => format!("{pod}: {error}\n"),
-            };
+            let log = self.pods().logs(&pod, &LogParams::default()).await;
+            all.push(format!("{pod}:\n{}", log.unwrap_or_else(|error| error.to_string())));
         }
-        all
+        all.join("\n")
     }
 
     /// Tries to start a pod that asks for nothing special, and gets no other rights for it.
