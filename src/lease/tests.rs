@@ -144,7 +144,7 @@ fn all_leases_must_be_held_and_the_shortest_counts() {
     let both = Leadership { leases: vec![one.clone(), other.clone()] };
     one.renewed(now());
     assert_eq!(both.left(), None);
-    other.renewed(now() - seconds(5));
+    other.renewed(now().saturating_sub(seconds(5)));
     let left = both.left().unwrap();
     assert!(left > seconds(4) && left < seconds(10), "{left:?}");
     one.end();
@@ -267,7 +267,7 @@ impl Schedule {
                 Move::Wait(until) => {
                     // Whoever stands by sees changes meanwhile.
                     process.doubtful = process.candidate.renewed_at().is_none();
-                    let wait = u64::try_from((until - now).as_millis()).unwrap();
+                    let wait = u64::try_from(until.saturating_sub(now).as_millis()).unwrap();
                     let looks_after = if process.doubtful { wait.min(100) } else { wait };
                     (Phase::Thinks, at + looks_after + fate.pause)
                 }
@@ -352,7 +352,7 @@ fn in_good_weather_one_process_acts_until_it_ends_and_the_next_one_follows_at_on
         acts_until: BTreeMap::new(),
         terms_begun: 0,
     };
-    let mut processes = vec![schedule.process(5, 1), schedule.process(900, 1)];
+    let mut processes = [schedule.process(5, 1), schedule.process(900, 1)];
     for number in 0..4_000 {
         let fate = Fate { pause: 3, request: 5, answer: 5, lost: false, ends: number % 500 > 480 };
         let next = processes.iter_mut().min_by_key(|process| process.next_at).unwrap();

@@ -184,7 +184,7 @@ fn start(stand: &Stand, alone: &Alone) -> Replica {
 }
 
 /// Takes the one that leads out, once the others follow it.
-async fn leader(replicas: &mut Vec<Replica>) -> usize {
+async fn leader(replicas: &mut [Replica]) -> usize {
     cluster::wait_for(PATIENCE, "one leads and the others follow", || {
         let leaders: Vec<_> = (0..replicas.len()).filter(|it| replicas[*it].leads()).collect();
         let follow = replicas

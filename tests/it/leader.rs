@@ -37,7 +37,7 @@ async fn hold(stand: &Stand, holder: &str, renewed_at: &str) {
     let parameters = PostParams::default();
     match known {
         Some(_) => {
-            drop(leases.replace("message-contact-operator", &parameters, &lease).await.unwrap())
+            drop(leases.replace("message-contact-operator", &parameters, &lease).await.unwrap());
         }
         None => drop(leases.create(&parameters, &lease).await.unwrap()),
     }

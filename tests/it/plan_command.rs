@@ -154,7 +154,8 @@ fn is_write(action: &str) -> bool {
 
 fn documents(objects: &[Value]) -> String {
     let yaml = objects.iter().map(|object| serde_saphyr::to_string(object).unwrap());
-    yaml.map(|text| format!("---\n{}\n", text.trim_end())).collect()
+    let documents = yaml.map(|text| text.trim_end().to_owned());
+    documents.flat_map(|text| ["---\n".to_owned(), text, "\n".to_owned()]).collect()
 }
 
 /// The private address of a contact of that name.
@@ -321,7 +322,7 @@ async fn each_change_is_told_with_its_fields_and_ends_with_2() {
         .into_iter()
         .filter(|call| call.action == "ListMessageContactVerifications");
     let asked: Vec<_> = asked.map(|call| call.parameters["ContactId"].clone()).collect();
-    assert_eq!(asked, [edited.clone()]);
+    assert_eq!(asked, std::slice::from_ref(&edited));
 
     let json = desk.plan(&[&arguments[..], &["-o", "json"]].concat());
     assert_eq!(json.code, 2);
@@ -356,7 +357,7 @@ async fn names_go_from_hand_to_hand_as_they_would() {
         &[contact("one", "Eins", json!({})), contact("two", "Zwei", json!({}))],
     );
     let plan = |objects: &[Value]| {
-        let next = desk.write("next.yaml", &[&[directory.clone()], objects].concat());
+        let next = desk.write("next.yaml", &[std::slice::from_ref(&directory), objects].concat());
         desk.plan(&["-f", &next, "--base", &base, "-o", "json"])
     };
     let of = |name: &str| json!({ "emailAddress": address(name) });
@@ -435,7 +436,7 @@ async fn a_policy_under_deny_makes_it_an_error_unless_nothing_was_changed() {
         policy("titles", json!({ "enforcement": "Warn", "contact": titles })),
     ];
     let old = contact("old", "Old", json!({ "title": "CEO" }));
-    let base = desk.write("base.yaml", &[&policies[..1], &[old.clone()]].concat());
+    let base = desk.write("base.yaml", &[&policies[..1], std::slice::from_ref(&old)].concat());
     let plan = |objects: &[Value]| {
         let next = desk.write("next.yaml", &[&policies, objects].concat());
         desk.plan(&["-f", &next, "--base", &base, "-o", "json"])
@@ -508,7 +509,7 @@ async fn coverage_is_told_as_it_is_as_it_would_be_and_once_everybody_has_clicked
 async fn what_would_be_refused_is_told_with_its_place_and_the_cloud_is_not_asked() {
     let desk = Desk::new("invalid").await;
     let good = contact("alice", "Alice", json!({}));
-    let base = desk.write("base.yaml", &[good.clone()]);
+    let base = desk.write("base.yaml", std::slice::from_ref(&good));
     let check = |text: &str, expected: &str| {
         let file = desk.write_text("next.yaml", text);
         let said = desk.plan(&["-f", &file, "--base", &base]);

@@ -15,7 +15,7 @@ use crate::rights::rule;
 use crate::secrets::grant;
 use crate::stand::{self, OPERATOR_NAMESPACE, Stand};
 
-/// What belongs to no namespace: the one small ClusterRole. Namespaces are read by name.
+/// What belongs to no namespace: the one small `ClusterRole`. Namespaces are read by name.
 fn cluster_wide(namespaces: &[&str]) -> Value {
     json!([
         rule("message-contacts.dev", "resourcedirectories", &["get", "list", "watch", "patch"]),
