@@ -292,6 +292,10 @@ pub(super) fn beside(
         let in_sync = plan.verdict.bound.as_ref().is_some_and(|it| it.status == Status::True);
         return if in_sync { plan } else { with_drift(plan, difference) };
     };
+    if setback::is_crowded_out(&plan) {
+        let finding = plan.verdict.synced.clone();
+        return with_drift(said(plan, finding), difference);
+    }
     let has_any =
         |of: &dyn Fn(&MemberId) -> bool| call.members().is_some_and(|ids| ids.iter().any(of));
     let retries = has_any(&|id| plan.attempts.refused.contains_key(id));

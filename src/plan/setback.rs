@@ -10,7 +10,7 @@ use crate::domain::call::{
 };
 use crate::domain::contact::{Difference, Field, LastError, LastWrite, Recorded};
 use crate::domain::snapshot::Sight;
-use crate::domain::verdict::{Finding, Reason};
+use crate::domain::verdict::{Finding, Reason, Verdict};
 
 /// A call for this object that did not do its work. Kept until a call of that operation works or a
 /// plan finds the contact in sync; it counts for the generation of the spec that it was made for. A
@@ -224,6 +224,15 @@ pub(super) fn hold_back(input: &Input<'_>, plan: Plan, now: Timestamp) -> Plan {
             held(input, plan, finding, Some(again_at))
         }
     }
+}
+
+/// Whether the plan waits for others, who hold the directory or use up its rate: any other call would
+/// be refused as well, and tried in turn with the first they would keep the status from being told.
+pub(super) fn is_crowded_out(plan: &Plan) -> bool {
+    let crowded =
+        |finding: &Finding| matches!(finding.reason, Reason::CloudBusy | Reason::Throttled);
+    let Verdict { synced, bound, .. } = &plan.verdict;
+    plan.step.is_none() && (crowded(synced) || bound.as_ref().is_some_and(crowded))
 }
 
 /// An error counts for the spec that got it, and only while something is still to be written.

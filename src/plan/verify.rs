@@ -22,7 +22,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::hash::HashKey;
-use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View};
+use super::{Connection, Desired, Input, Plan, Send, Step, Urgency, View, setback};
 use crate::domain::call::{Action, Call, CallError, Changes, FailureClass, PhoneChange, Target};
 use crate::domain::contact::{ContactStatus, DesiredContact, Mode, ObservedContact, Recorded};
 use crate::domain::ledger::{Ledger, Limit};
@@ -440,7 +440,8 @@ pub(super) fn beside(
         let call = Call::ListMessageContactVerifications { id: entry.contact.id.clone(), page: 1 };
         return Plan { step: Some(Step::Call(call, Urgency::Create)), ..plan };
     }
-    let sends = wanted.mode == Mode::Enforce && wanted.verification.send;
+    let sends =
+        wanted.mode == Mode::Enforce && wanted.verification.send && !setback::is_crowded_out(&plan);
     let mut waiting = channels.iter().filter(|channel| sends && !channel.is_verified());
     if let Some((call, send, sent)) =
         waiting.find_map(|channel| message(&said, &wanted.verification, channel, entry, now))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use directory_simulator::Options;
-use directory_simulator::switches::Overlap;
+use directory_simulator::switches::{Overlap, Tolerance};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -26,6 +26,25 @@ fn says_busy(object: &kube::api::DynamicObject) {
     assert_eq!(condition_of(object, "Reconciling")["status"], "True", "{:?}", object.data);
     assert_eq!(condition_of(object, "Stalled"), Value::Null, "{:?}", object.data);
     assert_eq!(condition_of(object, "Ready")["status"], "False", "{:?}", object.data);
+}
+
+/// A field and a binding are owed at once: both are refused in turn, and the person is told all the
+/// same.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owes_two_calls_says_that_the_directory_is_busy() {
+    let stand = Stand::new().await;
+    stand.simulator.switches(|it| it.bind_while_verifying = Tolerance::Reject);
+    let fields = json!({ "members": ["fd-sim0000001"] });
+    stand.apply("bound", "Zichan", fields).await;
+    stand.becomes("bound", "Bound", "VerificationPending").await;
+
+    stand.simulator.hold();
+    let changed = json!({ "members": ["fd-sim0000001"], "title": "CEO" });
+    stand.apply("bound", "Zichan", changed).await;
+    says_busy(&stand.becomes("bound", "Synced", "CloudBusy").await);
+    stand.simulator.release();
+    stand.becomes("bound", "Bound", "VerificationPending").await;
+    assert_eq!(stand.simulator.state().named("Zichan").unwrap().title, "CEO");
 }
 
 #[tokio::test(flavor = "multi_thread")]
