@@ -52,14 +52,18 @@ pub fn run(out: &mut dyn io::Write) -> anyhow::Result<()> {
 
 async fn delete(client: &Client) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let mut refused = Ok(());
     for definition in api::crds() {
         let name = definition.name_any();
         match definitions.delete(&name, &DeleteParams::background()).await {
-            Err(error) if !is_gone(&error) => return Err(why(&error, &name)),
+            // The others go all the same: what hangs is less.
+            Err(error) if !is_gone(&error) => {
+                refused = refused.and_then(|()| Err(why(&error, &name)));
+            }
             _ => {}
         }
     }
-    Ok(())
+    refused
 }
 
 /// Lets go of objects until no definition is left; how many were held.

@@ -147,7 +147,9 @@ pub fn main() -> ExitCode {
         }
     };
     ended.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        // File names and manifests are written by others.
+        let text = terminal::printable_lines(&format!("{error:#}"));
+        let _ = writeln!(io::stderr(), "error: {text}");
         ExitCode::FAILURE
     })
 }

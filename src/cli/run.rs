@@ -36,6 +36,13 @@ const HASH_KEY: &str = "key";
 /// the time in which the lease is released it is less than the 20 s that the manual promises.
 const STOP_WITHIN: Duration = Duration::from_secs(17);
 
+/// Longest time from the loss of the lease until the controllers are given up: a call that is under
+/// way ends before the lease would have.
+const LOST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest time in which a leader has the key of the hashes: one that cannot work does not lead.
+const HASH_KEY_WITHIN: Duration = Duration::from_secs(10);
+
 /// Longest time for what blocks a thread after that.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -178,7 +185,7 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the operator starts");
 
     let (begin, told_to_begin) = oneshot::channel();
-    let elected = async {
+    let elected = async move {
         match told_to_begin.await {
             Ok(hash_key) => {
                 metrics.lead(true);
@@ -203,21 +210,29 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         elected,
         stopped,
     );
-    let mut controller = std::pin::pin!(controller);
+    // Tasks of their own: a wave of passes must not keep the lease from being renewed. Dropping the
+    // set ends them.
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(controller);
     {
         let leading = lead(office.as_mut(), &client, &namespace, begin);
         let mut leading = std::pin::pin!(leading);
         tokio::select! {
             biased;
             () = &mut asked_to_stop => {}
-            ended = &mut leading => return ended,
-            () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
+            ended = &mut leading => {
+                // Nothing begins any more; what is under way is waited for, and leaves its traces.
+                let _ = stop.send(());
+                let _ = tokio::time::timeout(LOST_WITHIN, tasks.join_next()).await;
+                return ended;
+            }
+            _ = tasks.join_next() => anyhow::bail!("the controllers ended by themselves"),
         }
         // Fails only after the controllers have ended.
         let _ = stop.send(());
         let ended = tokio::select! {
             ended = &mut leading => return ended,
-            ended = tokio::time::timeout(STOP_WITHIN, controller) => ended,
+            ended = tokio::time::timeout(STOP_WITHIN, tasks.join_next()) => ended,
         };
         if ended.is_err() {
             tracing::warn!("something was still under way after {STOP_WITHIN:?}");
@@ -316,6 +331,13 @@ fn why_no_cluster(error: &dyn std::error::Error) -> anyhow::Error {
 
 /// The key of the hashes, made if it is not there.
 async fn hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
+    let found = tokio::time::timeout(HASH_KEY_WITHIN, read_or_make_hash_key(client, namespace));
+    found.await.unwrap_or_else(|_| {
+        anyhow::bail!("the Secret `{HASH_KEY_SECRET}` was not answered within {HASH_KEY_WITHIN:?}")
+    })
+}
+
+async fn read_or_make_hash_key(client: &Client, namespace: &str) -> anyhow::Result<HashKey> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let where_ = || format!("the Secret `{HASH_KEY_SECRET}` in the namespace `{namespace}`");
     // Never the text of a refusal: a policy may quote the object, and the key with it.

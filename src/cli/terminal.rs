@@ -60,6 +60,22 @@ fn may_be_painted(lookup: impl Fn(&str) -> Option<String>) -> bool {
         && lookup("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// A text that somebody else wrote, without what moves a cursor, breaks a line or turns its direction.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_odd(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+/// The same of a text of several lines.
+pub(super) fn printable_lines(text: &str) -> String {
+    text.chars().map(|c| if is_odd(c) && c != '\n' { '\u{FFFD}' } else { c }).collect()
+}
+
+fn is_odd(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}')
+}
+
 /// Width of a table.
 const WIDTH: u16 = 120;
 
@@ -70,7 +86,8 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, paint: Paint) -> Stri
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(WIDTH);
     table.set_header(head);
-    table.add_rows(rows);
+    let cells = |row: Vec<String>| row.iter().map(|cell| printable_lines(cell)).collect::<Vec<_>>();
+    table.add_rows(rows.into_iter().map(cells));
     let text = table.trim_fmt();
     let (head, body) = text.split_once('\n').unwrap_or((&text, ""));
     format!("{}\n{}\n", paint.bold(head), paint.marks(body))
@@ -116,12 +133,24 @@ impl Drop for Line {
 
 /// Tells a person something beside the output.
 pub(super) fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "notice: {text}");
+    let _ = writeln!(io::stderr(), "notice: {}", printable_lines(text));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let odd = "a\u{1b}[2J\r\n\u{202E}b\u{9b}\u{200B}é中\t";
+        assert_eq!(
+            printable(odd),
+            "a\u{FFFD}[2J\u{FFFD}\u{FFFD}\u{FFFD}b\u{FFFD}\u{FFFD}é中\u{FFFD}"
+        );
+        assert_eq!(printable_lines("a\nb\u{1b}"), "a\nb\u{FFFD}");
+        let rows = vec![vec!["one\u{1b}[31m".to_owned(), "two".to_owned()]];
+        assert!(!table(&["A", "B"], rows, Paint(false)).contains('\u{1b}'));
+    }
 
     #[test]
     fn colour_is_left_out_where_it_is_not_wanted() {

@@ -157,8 +157,12 @@ pub(super) struct Awaited {
 const CHANGED_JUST_NOW: SignedDuration = SignedDuration::from_secs(2);
 
 impl World {
-    /// Begins to measure how long a spec takes that nobody has looked at before.
+    /// Begins to measure how long a spec takes that nobody has looked at before. Whoever stands by
+    /// measures nothing: it does not learn when another process is done.
     pub(super) fn await_sync(&self, object: &MessageContact) {
+        if self.term.get().is_none() {
+            return;
+        }
         let generation = object.metadata.generation;
         let judged = object.status.as_ref().and_then(|status| status.observed_generation);
         if judged == generation || object.metadata.deletion_timestamp.is_some() {

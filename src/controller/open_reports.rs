@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::gather::World;
 use super::report::{Interrupted, within, write};
+use super::scope::Scope;
 use super::standings::{Found, Key, Standing};
 use crate::api::open_report::{self, Author, Finding as Entry, Outcome, Report};
 use crate::api::{ContactPolicy, FIELD_MANAGER};
@@ -26,6 +27,9 @@ use crate::plan::policy::{Judged, demanded, is_of_email, message};
 
 /// How long it is believed that the API is not there, or that reports may not be written.
 const ABSENT_FOR: SignedDuration = SignedDuration::from_secs(10);
+
+/// One look for the API counts for all policies that come within this time.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(2);
 
 /// The rights that are needed where the API is installed.
 const RIGHTS: &str = "grant `list`, `create`, `patch` and `delete` on `reports` and \
@@ -89,6 +93,10 @@ pub(super) async fn are_wanted(world: &World, object: &ContactPolicy, asked: boo
     match known.state {
         State::There if !asked => return true,
         State::Closed { at } if !asked && now.duration_since(at) < ABSENT_FOR => {
+            if now.duration_since(at) < JUST_NOW {
+                // Another policy has looked, for this one as well.
+                return false;
+            }
             // It may have come since, and nothing else would tell this policy.
             if let Ok(again) = at.saturating_add(ABSENT_FOR) {
                 world.policy_waker.wake_by(ObjectRef::from_obj(object), again);
@@ -107,8 +115,12 @@ pub(super) async fn are_wanted(world: &World, object: &ContactPolicy, asked: boo
         Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 404 => {
             State::Closed { at: now }
         }
-        // It will tell the next time.
-        Err(_) => return false,
+        Err(_) => {
+            if let Ok(again) = now.saturating_add(ABSENT_FOR) {
+                world.policy_waker.wake_by(ObjectRef::from_obj(object), again);
+            }
+            return false;
+        }
     };
     matches!(known.state, State::There)
 }
@@ -246,6 +258,12 @@ fn is_final(refusal: &Status) -> bool {
     (400..500).contains(&refusal.code) && ![409, 429].contains(&refusal.code)
 }
 
+/// Whether others may be taken all the same: a quota, say, or a rule of admission. A right that is
+/// missing is missing for all.
+fn is_of_one(refusal: &Status) -> bool {
+    is_final(refusal) && ![401, 403, 404].contains(&refusal.code)
+}
+
 async fn bring_up_to_date(
     world: &World,
     (uid, name): (&str, &str),
@@ -267,11 +285,19 @@ async fn write_news(
     reports: &[Report],
     stored: &mut Stored,
 ) -> Result<(), Interrupted> {
+    let mut refused = None;
     for report in reports {
         let hash = hash_of(report);
-        if stored.get(&report.namespace) != Some(&hash) {
-            apply(world, report).await?;
-            stored.insert(report.namespace.clone(), hash);
+        if stored.get(&report.namespace) == Some(&hash) {
+            continue;
+        }
+        match apply(world, report).await {
+            Ok(()) => drop(stored.insert(report.namespace.clone(), hash)),
+            // One namespace must not keep the others from hearing.
+            Err(Interrupted::Refused(kube::Error::Api(why))) if is_of_one(&why) => {
+                refused = refused.or(Some(why));
+            }
+            Err(error) => return Err(error),
         }
     }
     let said: BTreeSet<_> = reports.iter().map(|report| &report.namespace).collect();
@@ -280,7 +306,7 @@ async fn write_news(
         delete(world, name, namespace.as_deref()).await?;
         stored.remove(&namespace);
     }
-    Ok(())
+    refused.map_or(Ok(()), |why| Err(Interrupted::Refused(kube::Error::Api(why))))
 }
 
 /// What the cluster has of a policy's reports when this process looks for the first time.
@@ -293,9 +319,17 @@ async fn look_up(
     const ANOTHER: u64 = 0;
     let ours = ListParams::default().labels(&format!("{}={uid}", open_report::POLICY_UID));
     let mut stored = Stored::new();
-    for of_namespaces in [true, false] {
-        let kind = open_report::resource(of_namespaces);
-        let api: Api<DynamicObject> = Api::all_with(world.client.clone(), &kind);
+    let of_all = [false].map(|it| Api::all_with(world.client.clone(), &open_report::resource(it)));
+    let kind = open_report::resource(true);
+    let of_namespaces: Vec<Api<DynamicObject>> = match &world.environment.scope {
+        Scope::All => vec![Api::all_with(world.client.clone(), &kind)],
+        // Rights are had in these alone.
+        Scope::Namespaces(seen) => {
+            let of = |it: &String| Api::namespaced_with(world.client.clone(), it, &kind);
+            seen.iter().map(of).collect()
+        }
+    };
+    for api in of_namespaces.into_iter().chain(of_all) {
         let found = within(api.list(&ours)).await?;
         // Anybody may put our label on a report of their own.
         for object in found.items.into_iter().filter(|object| object.name_any() == name) {

@@ -144,7 +144,11 @@ fn wake_everybody(world: &World) {
     for object in world.directories.state() {
         world.directory_waker.wake(ObjectRef::from_obj(object.as_ref()));
     }
-    wake(world, world.contacts.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())));
+    let contacts = world.contacts.state();
+    for object in &contacts {
+        world.await_sync(object);
+    }
+    wake(world, contacts.iter().map(|object| ObjectRef::from_obj(object.as_ref())));
     for object in world.policy_objects.state() {
         world.policy_waker.wake(ObjectRef::from_obj(object.as_ref()));
     }

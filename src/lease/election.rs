@@ -43,8 +43,10 @@ pub struct Election {
     object: Option<Lease>,
     /// Whether what was last seen may be out of date.
     is_doubtful: bool,
-    /// What was last told of the apiserver, and of another holder.
+    /// What was last told of the apiserver.
     told: Option<String>,
+    /// Which other holder was last told of.
+    told_holder: Option<String>,
     wall_clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -73,6 +75,7 @@ impl Election {
             object: None,
             is_doubtful: true,
             told: None,
+            told_holder: None,
             wall_clock: Box::new(wall_clock),
         }
     }
@@ -100,8 +103,9 @@ impl Election {
                 }
             }
             let holder = self.candidate.other_holder().map(str::to_owned);
-            if let Some(holder) = holder.filter(|holder| self.is_news(holder)) {
-                told(&holder);
+            if holder.is_some() && holder != self.told_holder {
+                told(holder.as_deref().unwrap_or_default());
+                self.told_holder = holder;
             }
             match self.candidate.next(now()) {
                 Move::Create | Move::Replace => {

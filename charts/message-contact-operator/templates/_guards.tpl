@@ -31,12 +31,20 @@
 {{- if and .enabled (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable) }}
 {{- fail "podDisruptionBudget: write `minAvailable` or `maxUnavailable`, or `enabled: false`" }}
 {{- end }}
-{{- if and .enabled (not (kindIs "invalid" .minAvailable)) (gt (int $v.replicas) 1) (ge (int .minAvailable) (int $v.replicas)) }}
+{{- if and .enabled (not (kindIs "invalid" .minAvailable)) (gt (int $v.replicas) 1) }}
+{{- $least := toString .minAvailable }}
+{{- /* Kubernetes rounds a share up. */}}
+{{- $needed := ternary (ceil (divf (mulf (trimSuffix "%" $least) $v.replicas) 100)) (float64 .minAvailable) (hasSuffix "%" $least) }}
+{{- if ge (int $needed) (int $v.replicas) }}
 {{- fail "podDisruptionBudget.minAvailable: it must be less than `replicas`, or no node could ever be drained" }}
 {{- end }}
 {{- end }}
+{{- if and .enabled (gt (int $v.replicas) 1) (has (toString .maxUnavailable) (list "0" "0%")) }}
+{{- fail "podDisruptionBudget.maxUnavailable: with none no node could ever be drained; write 1" }}
+{{- end }}
+{{- end }}
 {{- if and (not $v.crds.enabled) (not $v.crds.keep) }}
-{{- fail "crds.keep: the chart deletes only definitions that it has installed; write `crds.enabled: true`, or leave `crds.keep` out" }}
+{{- fail "crds.keep: the chart deletes only definitions that it has installed; write `crds.enabled: true`; to stop installing them and lose nothing, upgrade with `crds.keep: true` first, and then with `crds.enabled: false`" }}
 {{- end }}
 {{- with $v.metrics }}
 {{- if and (not .enabled) (or .serviceMonitor.enabled .podMonitor.enabled .prometheusRule.enabled .dashboard.enabled) }}

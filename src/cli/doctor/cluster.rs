@@ -267,6 +267,8 @@ enum Where {
     Own,
     /// In that one.
     In(&'static str),
+    /// On the namespaces that are followed, each by its name: on all, unless some are named.
+    OnFollowed,
 }
 
 /// The rights that the operator needs; README has the same list in words. That a Secret with access
@@ -281,7 +283,7 @@ const RIGHTS: &[Right] = &[
     ours("resourcedirectories", "status", &["patch"]),
     ours("contactpolicies", "", &["list", "watch"]),
     ours("contactpolicies", "status", &["patch"]),
-    Right { group: "", ..ours("namespaces", "", &["list", "watch"]) },
+    Right { group: "", place: Where::OnFollowed, ..ours("namespaces", "", &["list", "watch"]) },
     Right { group: "events.k8s.io", place: Where::Followed, ..ours("events", "", &["create"]) },
     definition("messagecontacts.message-contacts.dev"),
     definition("resourcedirectories.message-contacts.dev"),
@@ -319,6 +321,8 @@ struct Asked {
     right: Right,
     verb: &'static str,
     namespace: Option<String>,
+    /// Only on the object of that name.
+    name: Option<String>,
 }
 
 /// Every right, verb by verb and namespace by namespace.
@@ -326,18 +330,26 @@ fn asked(options: &Options) -> Vec<Asked> {
     let followed: Vec<_> = options.watch_namespace.iter().filter(|name| !name.is_empty()).collect();
     let mut all = Vec::new();
     for right in RIGHTS {
-        let namespaces: Vec<Option<String>> = match right.place {
-            Where::Own => vec![Some(options.namespace.clone())],
-            Where::In(namespace) => vec![Some(namespace.to_owned())],
+        let name = (!right.name.is_empty()).then(|| right.name.to_owned());
+        let each = followed.iter().map(|it| Some((*it).clone()));
+        // The namespace, and the name of the object.
+        let places: Vec<(Option<String>, Option<String>)> = match right.place {
+            Where::Own => vec![(Some(options.namespace.clone()), name)],
+            Where::In(namespace) => vec![(Some(namespace.to_owned()), name)],
             Where::Followed if !followed.is_empty() => {
-                followed.iter().map(|name| Some((*name).clone())).collect()
+                each.map(|namespace| (namespace, name.clone())).collect()
             }
-            Where::Everywhere | Where::Followed => vec![None],
+            Where::OnFollowed if !followed.is_empty() => each.map(|name| (None, name)).collect(),
+            Where::Everywhere | Where::Followed | Where::OnFollowed => vec![(None, name)],
         };
-        for namespace in namespaces {
-            let of =
-                |verb: &&'static str| Asked { right: *right, verb, namespace: namespace.clone() };
-            all.extend(right.verbs.iter().map(of));
+        for (namespace, name) in &places {
+            let (namespace, name) = (namespace.clone(), name.clone());
+            all.extend(right.verbs.iter().map(|verb| Asked {
+                right: *right,
+                verb,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            }));
         }
     }
     all
@@ -372,14 +384,14 @@ async fn rights(client: &Client, options: &Options, findings: &mut Findings) {
     findings.ok(CHECK, format!("{granted} rights that the operator needs are there"));
 }
 
-fn review(Asked { right, verb, namespace }: &Asked) -> SelfSubjectAccessReview {
+fn review(Asked { right, verb, namespace, name }: &Asked) -> SelfSubjectAccessReview {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let attributes = ResourceAttributes {
         group: Some(right.group.to_owned()),
         resource: text(right.resource),
         subresource: text(right.subresource),
         verb: text(verb),
-        name: text(right.name),
+        name: name.clone(),
         namespace: namespace.clone(),
         ..ResourceAttributes::default()
     };
@@ -391,12 +403,12 @@ fn review(Asked { right, verb, namespace }: &Asked) -> SelfSubjectAccessReview {
 }
 
 /// A right in words, such as `patch` on messagecontacts/status.
-fn told(Asked { right, verb, namespace }: &Asked) -> String {
-    let Right { group, resource, subresource, name, .. } = right;
+fn told(Asked { right, verb, namespace, name }: &Asked) -> String {
+    let Right { group, resource, subresource, .. } = right;
     let subresource =
         if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
     let group = if group.is_empty() { String::new() } else { format!(" of {group}") };
-    let name = if name.is_empty() { String::new() } else { format!(" named {name}") };
+    let name = name.as_ref().map_or(String::new(), |it| format!(" named {it}"));
     let place = namespace.as_ref().map_or(String::new(), |it| format!(" in the namespace {it}"));
     format!("`{verb}` on {resource}{subresource}{group}{name}{place}")
 }

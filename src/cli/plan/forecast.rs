@@ -17,7 +17,7 @@ use crate::domain::contact::{
     ContactId, ContactName, DesiredContact, Difference, DirectoryId, Mode, ObservedContact,
     Recorded, Removal, Uid,
 };
-use crate::domain::directory::{DesiredDirectory, NamespaceRule};
+use crate::domain::directory::{DesiredDirectory, Management, NamespaceRule};
 use crate::domain::ledger::Ledger;
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::{Finding, Reason};
@@ -408,8 +408,8 @@ impl<'a, 's> World<'a, 's> {
         let wanting = self.wanting.get(&name.folded());
         wanting.into_iter().flatten().any(|other| {
             let party = &self.parties[*other];
-            let may_act =
-                matches!(&party.want, Want::Present(wanted) if wanted.mode == Mode::Enforce);
+            let may_act = self.site.desired.management != Management::ReportOnly
+                && matches!(&party.want, Want::Present(wanted) if wanted.mode == Mode::Enforce);
             *other < index && party.recorded.contact_id.is_none() && may_act
         })
     }
@@ -535,6 +535,8 @@ fn decide(
         Ok(wanted) => wanted,
         Err(problem) => return blocked(Reason::SecretNotFound, &problem),
     };
+    // Also under `management: ReportOnly`, where the operator shows what differs: the apiserver looks
+    // at the contact alone, and refuses it before.
     match (not_allowed(site.desired, &wanted), policy::denial(opinions)) {
         (Some(ids), _) => Want::Blocked(member_not_allowed(site.name, &ids)),
         (None, Some(denial)) => Want::Blocked(denial),

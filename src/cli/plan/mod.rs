@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::cloud::{self, Session, Target};
 use super::manifests::{self, Manifest};
-use super::terminal::{Line, Paint};
+use super::terminal::{Line, Paint, printable};
 use crate::clock::Clock;
 use crate::domain::contact::DirectoryId;
 use crate::domain::directory::NamespaceRule;
@@ -28,7 +28,7 @@ use crate::plan::coverage::{Tree, needs_tree};
 use coverage::Known;
 use forecast::{Attempt, Outlook, Site};
 use given::Given;
-use report::{Action, Report, Summary, printable};
+use report::{Action, Report, Summary};
 
 mod given;
 
@@ -390,8 +390,8 @@ fn contact(known: &Known<'_>, outlook: &Outlook<'_>) -> report::Contact {
     let id = id.filter(|id| !imagined::Imagined::is_new(id));
     let unknown = [(outlook.unknown.email, "emailAddress"), (outlook.unknown.phone, "phoneNumber")];
     report::Contact {
-        namespace: object.key.namespace.clone(),
-        name: object.key.name.clone(),
+        namespace: printable(&object.key.namespace),
+        name: printable(&object.key.name),
         called: printable(crate::api::parse::wanted_name(&object.spec).as_str()),
         directory: known.name.to_owned(),
         file: printable(&object.place.file),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::forecast::PlannedCall;
+use crate::cli::terminal::printable;
 
 /// Everything that a plan says. Addresses and numbers are masked.
 #[derive(Debug, Serialize)]
@@ -203,14 +204,4 @@ pub(super) struct UnmanagedCount {
     pub(super) max: u32,
     pub(super) before: usize,
     pub(super) after: usize,
-}
-
-/// A text that somebody else wrote, without what moves a cursor, breaks a line or turns its direction.
-pub(super) fn printable(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-                | '\u{FEFF}')
-    };
-    text.chars().map(|c| if is_odd(c) { '\u{FFFD}' } else { c }).collect()
 }

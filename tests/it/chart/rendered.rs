@@ -266,6 +266,38 @@ fn the_program_knows_all_that_the_chart_sets() {
     }
 }
 
+/// Nothing else keeps two apart.
+#[test]
+fn without_leader_election_the_old_pod_goes_before_the_new_one_comes() {
+    let helm = Helm::offline("helm4");
+    let strategy = |values: &[&str]| {
+        let all = objects(&helm.renders("message-contacts", values));
+        let deployment = all.iter().find(|it| kind(it) == "Deployment").unwrap();
+        deployment["spec"]["strategy"].clone()
+    };
+    assert_eq!(strategy(&[])["rollingUpdate"]["maxUnavailable"], 0);
+    let alone = ["--set", "leaderElection.enabled=false,replicas=1"];
+    assert_eq!(strategy(&alone), json!({ "type": "Recreate" }));
+}
+
+/// A Job gives its name to its pods as a label, and a label has 63 characters at most.
+#[test]
+fn a_release_with_the_longest_name_can_be_uninstalled() {
+    let helm = Helm::offline("helm4");
+    let chart = chart().to_str().unwrap();
+    let mut arguments = template(chart, "message-contacts");
+    let release = "r".repeat(53);
+    arguments[1] = &release;
+    arguments.extend(["--set", "crds.keep=false"]);
+    let all = objects(&helm.prints(&arguments));
+    let job = all.iter().find(|it| kind(it) == "Job").unwrap();
+    assert!(name(job).len() <= 63 && name(job).ends_with("-delete-definitions"), "{}", name(job));
+    let account = &job["spec"]["template"]["spec"]["serviceAccountName"];
+    assert!(
+        all.iter().any(|it| kind(it) == "ServiceAccount" && it["metadata"]["name"] == *account)
+    );
+}
+
 #[test]
 fn combinations_that_cannot_work_are_refused_with_advice() {
     const DIGEST: &str = "rrsa.roleArn=acs:ram::1:role/a";
@@ -294,6 +326,17 @@ fn combinations_that_cannot_work_are_refused_with_advice() {
             &["podDisruptionBudget.maxUnavailable=null", "podDisruptionBudget.minAvailable=2"],
             "podDisruptionBudget.minAvailable",
             "less than `replicas`",
+        ),
+        // Rounded up, that is both.
+        (
+            &["podDisruptionBudget.maxUnavailable=null", "podDisruptionBudget.minAvailable=51%"],
+            "podDisruptionBudget.minAvailable",
+            "less than `replicas`",
+        ),
+        (
+            &["podDisruptionBudget.maxUnavailable=0%"],
+            "podDisruptionBudget.maxUnavailable",
+            "write 1",
         ),
         (&["crds.enabled=false", "crds.keep=false"], "crds.keep", "`crds.enabled: true`"),
         (

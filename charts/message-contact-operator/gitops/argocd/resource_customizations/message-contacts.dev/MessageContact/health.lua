@@ -30,10 +30,11 @@ if conditions["Stalled"] ~= nil and conditions["Stalled"].status == "True" then
   return health("Degraded", conditions["Stalled"].message)
 end
 
--- Whoever has to click, to send a message from the console, or to decide about a difference; or a
--- whole day is to pass.
+-- Whoever has to click, to act in the console, or to decide about a difference; or a whole day is
+-- to pass.
 local waits_for_a_person = {
   Drifted = true,
+  NotRemovable = true,
   NotSent = true,
   VerificationQuotaExhausted = true,
   VerificationSent = true,
