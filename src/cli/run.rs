@@ -36,10 +36,6 @@ const HASH_KEY: &str = "key";
 /// the time in which the lease is released it is less than the 20 s that the manual promises.
 const STOP_WITHIN: Duration = Duration::from_secs(17);
 
-/// Longest time from the loss of the lease until the controllers are given up: a call that is under
-/// way ends before the lease would have.
-const LOST_WITHIN: Duration = Duration::from_secs(5);
-
 /// Longest time in which a leader has the key of the hashes: one that cannot work does not lead.
 const HASH_KEY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -210,29 +206,21 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         elected,
         stopped,
     );
-    // Tasks of their own: a wave of passes must not keep the lease from being renewed. Dropping the
-    // set ends them.
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(controller);
+    let mut controller = std::pin::pin!(controller);
     {
         let leading = lead(office.as_mut(), &client, &namespace, begin);
         let mut leading = std::pin::pin!(leading);
         tokio::select! {
             biased;
             () = &mut asked_to_stop => {}
-            ended = &mut leading => {
-                // Nothing begins any more; what is under way is waited for, and leaves its traces.
-                let _ = stop.send(());
-                let _ = tokio::time::timeout(LOST_WITHIN, tasks.join_next()).await;
-                return ended;
-            }
-            _ = tasks.join_next() => anyhow::bail!("the controllers ended by themselves"),
+            ended = &mut leading => return ended,
+            () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
         }
         // Fails only after the controllers have ended.
         let _ = stop.send(());
         let ended = tokio::select! {
             ended = &mut leading => return ended,
-            ended = tokio::time::timeout(STOP_WITHIN, tasks.join_next()) => ended,
+            ended = tokio::time::timeout(STOP_WITHIN, controller) => ended,
         };
         if ended.is_err() {
             tracing::warn!("something was still under way after {STOP_WITHIN:?}");

@@ -135,6 +135,9 @@ impl Documented {
                 ["helm", rest @ ..] => helm(rest).map(|()| None)?,
                 ["cargo", rest @ ..] => cargo(rest).map(|()| None)?,
                 ["just", rest @ ..] => just(rest).map(|()| None)?,
+                // Nothing of ours, and on every machine: one writes what the next stage reads, the other
+                // picks lines.
+                ["printf", _, ..] | ["grep", _] => None,
                 // Which folder it renders is the reader's; the sample repository has a story.
                 ["kustomize", "build", _] => None,
                 [program, ..] => {
@@ -260,7 +263,7 @@ impl Documented {
             }
             "-n" | "--namespace" | "-o" | "-p" | "--context" | "--type" | "--server-side"
             | "--force-conflicts" | "--dry-run" | "--all-namespaces" | "--all" | "--overwrite"
-            | "--timeout" | "--from-literal" => Ok(()),
+            | "--timeout" | "--from-literal" | "--from-env-file" => Ok(()),
             _ => Err(format!("the flag {flag} is not known here")),
         }
     }

@@ -310,7 +310,7 @@ async fn claims_what_is_not_his(tenant: &mut Tenant<'_>, closed: &Stand, strange
             "NameClaimed",
         ),
         ("a name that nobody holds", "taker", "Fremd", json!({}), "AdoptionRefused"),
-        ("the name alone", "namesake", "Fremd", json!({ "adoptionPolicy": "Never" }), "NameTaken"),
+        ("the name alone", "namesake", "Namen", json!({ "adoptionPolicy": "Never" }), "NameTaken"),
         (
             "to adopt it whatever it has",
             "greedy",
@@ -427,6 +427,8 @@ async fn a_tenant_reads_and_changes_nothing_outside_of_his_namespace() {
     stand.apply_policy("neighbours", rule).await;
     let stranger = stand.stranger("Fremd");
     let guest = stand.stranger("Gast");
+    // Of two objects that want one name the older comes first, and within a second chance decides.
+    stand.stranger("Namen");
     stand.ask_directory().await;
     // What he may do works.
     let good = stand.manifest("good", "Kongzi", json!({}));
