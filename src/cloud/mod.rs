@@ -28,6 +28,8 @@ mod error;
 
 mod transport;
 
+mod timely;
+
 pub mod credentials;
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
+use super::timely::Timely;
 use super::{BuildError, Roots};
 use crate::domain::access::Endpoint;
 
@@ -80,8 +82,8 @@ impl Transport {
         Ok(Self { http, url, longest: limits.call })
     }
 
-    /// Posts a form, and waits no longer than `time` for the whole answer. `query` stands in the URL:
-    /// nothing private may.
+    /// Posts a form, and waits no longer than `time` for the whole answer; once that is over nothing is
+    /// sent any more. `query` stands in the URL: nothing private may.
     ///
     /// # Errors
     /// There is no answer.
@@ -94,8 +96,10 @@ impl Transport {
         let mut url = self.url.clone();
         url.set_query(query);
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let request = self.http.post(url).header(CONTENT_TYPE, form_type).body(form);
-        answer(request.timeout(time.min(self.longest))).await
+        let time = time.min(self.longest);
+        let body = reqwest::Body::wrap(Timely::new(form, Instant::now() + time));
+        let request = self.http.post(url).header(CONTENT_TYPE, form_type).body(body);
+        answer(request.timeout(time)).await
     }
 
     /// Sends a request without a body for a path. A private header MUST be marked as sensitive.

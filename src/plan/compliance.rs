@@ -1,6 +1,6 @@
 //! What a policy comes to: whether it could be evaluated, and whether all that it demands holds.
 
-use super::coverage::{Among, Row};
+use super::coverage::Row;
 use crate::domain::policy::Policy;
 use crate::domain::verdict::{Finding, Reason};
 
@@ -95,10 +95,7 @@ fn shortages(rows: &[Row<'_>]) -> Option<Failing> {
 #[must_use]
 pub fn in_words(row: &Row<'_>) -> String {
     let Row { rule, message_type, among, member, required, actual } = row;
-    let counted = match among {
-        Among::All => "contacts",
-        Among::Verified => "verified contacts",
-    };
+    let counted = among.in_words();
     let member = member.map_or(String::new(), |member| format!(" in {member}"));
     let type_ = message_type.as_str();
     format!("`{rule}`: {actual} of {required} {counted} hear of {type_}{member}")
@@ -139,6 +136,7 @@ mod tests {
     use crate::domain::contact::{MemberId, MessageType};
     use crate::domain::policy::{ContactRules, CoverageRule, Enforcement, Scope};
     use crate::domain::verdict::Status;
+    use crate::plan::coverage::Among;
 
     fn policy(coverage: usize, unmanaged_max: Option<u32>) -> Policy {
         let rule = CoverageRule {

@@ -59,6 +59,17 @@ pub enum Among {
     Verified,
 }
 
+impl Among {
+    /// In words: `contacts` or `verified contacts`.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::All => "contacts",
+            Self::Verified => "verified contacts",
+        }
+    }
+}
+
 /// One demand of a rule, and what there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row<'a> {

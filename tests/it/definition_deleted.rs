@@ -5,22 +5,21 @@ use kube::api::{Api, DeleteParams};
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
-use crate::stand::{self, PATIENCE, Stand};
+use crate::stand::{self, Own, PATIENCE, Stand};
 
 const CONTACTS: &str = "messagecontacts.message-contacts.dev";
 const DIRECTORIES: &str = "resourcedirectories.message-contacts.dev";
 
 /// A story on a cluster of its own, whose definitions it may delete.
-async fn own_stand() -> (Stand, tokio::task::JoinHandle<()>) {
-    let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
-    let own: &'static cluster::Cluster = Box::leak(Box::new(own));
-    stand::prepare(own).await;
-    let operator = tokio::spawn(stand::run_operator(own.client(), Clock::system()));
-    let stand = Stand::on(own, directory_simulator::Options::default()).await;
+async fn own_stand() -> (Own, Stand, tokio::task::JoinHandle<()>) {
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
+    let operator = tokio::spawn(stand::run_operator(cluster.client(), Clock::system()));
+    let stand = Stand::on(cluster, directory_simulator::Options::default()).await;
     stand.apply_directory(json!({})).await;
     stand.apply("keeper", "Bleibt", json!({})).await;
     stand.becomes("keeper", "Ready", "InSync").await;
-    (stand, operator)
+    (own, stand, operator)
 }
 
 async fn delete(stand: &Stand, name: &str) {
@@ -48,7 +47,7 @@ fn nothing_was_deleted(stand: &Stand) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
-    let (stand, operator) = own_stand().await;
+    let (_own, stand, operator) = own_stand().await;
     delete(&stand, CONTACTS).await;
     is_gone(&stand, CONTACTS).await;
     nothing_was_deleted(&stand);
@@ -57,7 +56,7 @@ async fn deleting_the_definition_deletes_no_contact_in_the_cloud() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_definitions_can_be_deleted_at_once_and_one_after_the_other() {
-    let (stand, operator) = own_stand().await;
+    let (_own, stand, operator) = own_stand().await;
     delete(&stand, DIRECTORIES).await;
     delete(&stand, CONTACTS).await;
     is_gone(&stand, DIRECTORIES).await;
@@ -66,7 +65,7 @@ async fn all_definitions_can_be_deleted_at_once_and_one_after_the_other() {
     operator.abort();
 
     // A directory that waits for its contacts does not hold its own definition up.
-    let (stand, operator) = own_stand().await;
+    let (_own, stand, operator) = own_stand().await;
     delete(&stand, DIRECTORIES).await;
     is_gone(&stand, DIRECTORIES).await;
     let left = stand.becomes("keeper", "Synced", "DirectoryNotFound").await;

@@ -9,7 +9,7 @@ use message_contact_operator::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::same_name::a_second_later;
-use crate::stand::{self, Stand, assert_stalled, becomes, cluster, condition_of, message_of};
+use crate::stand::{self, Own, Stand, assert_stalled, becomes, cluster, condition_of, message_of};
 
 /// The id of the directory that a stand's simulator is.
 fn id_of(stand: &Stand) -> String {
@@ -115,9 +115,8 @@ async fn an_object_in_which_nobody_lives_may_be_pointed_anywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_directory_is_told_after_a_restart_too() {
-    let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
-    let own: &'static cluster::Cluster = Box::leak(Box::new(own));
-    stand::prepare(own).await;
+    let ended_with_this = Own::new(stand::another_cluster().await);
+    let own = ended_with_this.cluster();
     let stand = Stand::on(own, Options::default()).await;
     let other = Stand::on(own, Options::default()).await;
     let operator = tokio::spawn(stand::run_operator(own.client(), Clock::system()));
@@ -139,9 +138,8 @@ async fn another_directory_is_told_after_a_restart_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_objects_the_second_takes_over_when_the_first_is_suspended_and_keeps_it() {
-    let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
-    let own: &'static cluster::Cluster = Box::leak(Box::new(own));
-    stand::prepare(own).await;
+    let ended_with_this = Own::new(stand::another_cluster().await);
+    let own = ended_with_this.cluster();
     let mut stand = Stand::on(own, Options::default()).await;
     let operator = tokio::spawn(stand::run_operator(own.client(), Clock::system()));
     stand.apply_directory(json!({})).await;
@@ -289,9 +287,8 @@ fn without_limits(schema: &mut Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_got_past_the_schema_is_told_with_its_field_and_nothing_is_called() {
-    let own = cluster::Cluster::start(cluster::Options::default()).await.unwrap();
-    let own: &'static cluster::Cluster = Box::leak(Box::new(own));
-    stand::prepare(own).await;
+    let ended_with_this = Own::new(stand::another_cluster().await);
+    let own = ended_with_this.cluster();
     let lax: Vec<CustomResourceDefinition> = api::crds()
         .into_iter()
         .filter(|crd| crd.spec.names.kind == "ResourceDirectory")

@@ -135,11 +135,10 @@ impl Documented {
                 ["helm", rest @ ..] => helm(rest).map(|()| None)?,
                 ["cargo", rest @ ..] => cargo(rest).map(|()| None)?,
                 ["just", rest @ ..] => just(rest).map(|()| None)?,
-                // Nothing of ours, and on every machine: one writes what the next stage reads, the other
-                // picks lines.
-                ["printf", _, ..] | ["grep", _] => None,
-                // Which folder it renders is the reader's; the sample repository has a story.
-                ["kustomize", "build", _] => None,
+                // Nothing of ours, and on every machine: one writes what the next stage reads, the
+                // other picks lines. Which folder kustomize renders is the reader's; the sample
+                // repository has a story.
+                ["printf", _, ..] | ["grep", _] | ["kustomize", "build", _] => None,
                 [program, ..] => {
                     return Err(format!("nobody runs {program}: mark it with <!-- needs … -->"));
                 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::architecture::root;
 use crate::gitops_apply::api_of;
 use crate::many::operator_client;
-use crate::stand::{self, OPERATOR_NAMESPACE, Stand, becomes};
+use crate::stand::{self, OPERATOR_NAMESPACE, Own, Stand, becomes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_ten_minutes_go_as_the_guide_says() {
@@ -22,7 +22,8 @@ async fn the_first_ten_minutes_go_as_the_guide_says() {
     let lines = block.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
     let manifests = lines.collect::<Vec<_>>().join("\n");
 
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let operator = tokio::spawn(stand::run_operator(operator_client(cluster), Clock::system()));
     let stand = Stand::on(cluster, Options::default()).await;
     let secret = json!({ "accessKeyId": ACCESS_KEY_ID, "accessKeySecret": ACCESS_KEY_SECRET });

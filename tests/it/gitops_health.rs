@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::judges::{self, Verdict};
 use crate::many::operator_client;
-use crate::stand::{self, Stand, message_of};
+use crate::stand::{self, Own, Stand, message_of};
 use crate::walk::defaults;
 
 /// A state of an object, and what has to be said of it.
@@ -274,7 +274,8 @@ async fn each_state_of_a_policy_is_judged_rightly_by_all() {
 /// Its spec is of another version of the schema.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_cannot_be_followed_fails_at_once() {
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
     let values =
         "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";

@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::process::scratch;
-use crate::stand::{self, Stand};
+use crate::stand::{self, Own, Stand};
 use crate::walk::defaults;
 
 /// Installs or upgrades a chart that has this object alone, and waits for so long.
@@ -92,7 +92,8 @@ async fn helm_fails_at_once_with_our_message_where_waiting_does_not_help() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_waits_as_long_as_no_operator_has_looked() {
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let stand = Stand::on(cluster, directory_simulator::Options::default()).await;
     let alone =
         installed(&stand, "alone", &stand.manifest("alone", "Qianyi", json!({})), SHORT).await;

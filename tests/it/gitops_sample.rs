@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::architecture::root;
 use crate::gitops_apply::api_of;
 use crate::many::operator_client;
-use crate::stand::{self, OPERATOR_NAMESPACE, Stand, becomes};
+use crate::stand::{self, OPERATOR_NAMESPACE, Own, Stand, becomes};
 
 /// What kustomize makes of an overlay.
 async fn rendered(overlay: &'static str) -> String {
@@ -57,7 +57,8 @@ async fn the_sample_repository_is_looked_at_first_and_applied_then() {
     is_valid(&staging);
     is_valid(&production);
 
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let operator = tokio::spawn(stand::run_operator(operator_client(cluster), Clock::system()));
     let stand = Stand::on(cluster, Options::default()).await;
     let keys = json!({ "accessKeyId": ACCESS_KEY_ID, "accessKeySecret": ACCESS_KEY_SECRET });

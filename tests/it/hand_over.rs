@@ -4,7 +4,7 @@
 //!
 //! `MCO_TEST=full` hands over a hundred times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use directory_simulator::{Key, Options};
@@ -84,38 +84,28 @@ impl Replica {
 
 /// Who has called, in the order in which the calls arrived.
 #[derive(Default)]
-pub struct Callers {
-    calls: BTreeMap<u64, String>,
-    /// Who was stopped in the midst of what it did, and went on when another one led.
-    stopped: BTreeSet<String>,
-}
+pub struct Callers(BTreeMap<u64, String>);
 
 impl Callers {
     /// Takes in what was called since; what has ended late is still found.
     pub fn look(&mut self, stand: &Stand) {
-        let last = self.calls.last_key_value().map_or(0, |(number, _)| *number);
+        let last = self.0.last_key_value().map_or(0, |(number, _)| *number);
         for call in stand.simulator.calls_since(last.saturating_sub(50)) {
-            self.calls.insert(call.number, call.key_id);
+            self.0.insert(call.number, call.key_id);
         }
     }
 
     /// Nobody calls after somebody else has. Returns who has called, in that order.
-    ///
-    /// The documented limit: whoever was stopped between its look at the lease and the socket sends
-    /// that one call when it goes on, and no other.
     pub fn in_turn(&self) -> Vec<&str> {
-        let (mut turns, mut late): (Vec<&str>, BTreeSet<&str>) = Default::default();
-        for (number, key) in &self.calls {
-            let key = key.as_str();
-            if turns.last() == Some(&key) {
+        let mut turns: Vec<&str> = Vec::new();
+        for (number, key) in &self.0 {
+            if turns.last() == Some(&key.as_str()) {
                 continue;
             }
-            if turns.contains(&key) {
-                let is_the_one = self.stopped.contains(key) && late.insert(key);
-                assert!(is_the_one, "{key} calls again as number {number}: {turns:?}");
-                println!("{key} was stopped on its way to the socket, and sent call {number} late");
-                continue;
-            }
+            assert!(
+                !turns.contains(&key.as_str()),
+                "{key} calls again as number {number}: {turns:?}"
+            );
             turns.push(key);
         }
         turns
@@ -239,7 +229,6 @@ async fn hand_over(
     let written_at = written_by(stand, callers, |by| by != key).await;
     if let Some(old) = stopped {
         // It has work to do, and a lease that it knows nothing else of.
-        callers.stopped.insert(key);
         old.operator.signal("CONT");
         old.ends_as_loser().await;
     }
@@ -255,7 +244,7 @@ async fn written_by(
     is_meant: impl Fn(&str) -> bool,
 ) -> jiff::Timestamp {
     callers.look(stand);
-    let last = callers.calls.last_key_value().map_or(0, |(number, _)| *number);
+    let last = callers.0.last_key_value().map_or(0, |(number, _)| *number);
     let found = stand.cloud("another change", |it| {
         let mut calls = it.calls_since(last).into_iter();
         calls.find(|call| call.action == "UpdateMessageContact" && is_meant(&call.key_id))

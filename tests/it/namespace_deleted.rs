@@ -10,7 +10,7 @@ use kube::core::ApiResource;
 use message_contact_operator::clock::Clock;
 use serde_json::json;
 
-use crate::stand::{self, Stand};
+use crate::stand::{self, Own, Stand};
 
 /// Assets made by `setup-envtest` have no kube-controller-manager.
 pub fn has_controller_manager() -> bool {
@@ -18,9 +18,9 @@ pub fn has_controller_manager() -> bool {
     assets.is_none_or(|assets| Path::new(&assets).join("kube-controller-manager").is_file())
 }
 
-pub async fn with_controller_manager() -> &'static Cluster {
+pub async fn with_controller_manager() -> Own {
     let options = cluster::Options { controller_manager: true, ..cluster::Options::default() };
-    Box::leak(Box::new(Cluster::start(options).await.unwrap()))
+    Own::new(Cluster::start(options).await.unwrap())
 }
 
 pub async fn delete_namespace(stand: &Stand) {
@@ -37,7 +37,8 @@ async fn a_namespace_goes_with_its_contacts_and_no_other_contact_does() {
         println!("left out: deletion of a namespace; KUBEBUILDER_ASSETS has no manager");
         return;
     }
-    let cluster = with_controller_manager().await;
+    let own = with_controller_manager().await;
+    let cluster = own.cluster();
     stand::prepare(cluster).await;
     let operator = tokio::spawn(stand::run_operator(cluster.client(), Clock::system()));
     let stand = Stand::on(cluster, Options::default()).await;

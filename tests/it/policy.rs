@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::same_name::a_second_later;
-use crate::stand::{self, Stand, assert_stalled, condition_of, message_of};
+use crate::stand::{self, Own, Stand, assert_stalled, condition_of, message_of};
 use crate::values_from_secrets::mail_from;
 
 const PHONE: &str = "contact.phoneNumber: write phoneNumber or phoneNumberFrom";
@@ -294,8 +294,8 @@ impl Stand {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_before_the_policies_were_listed() {
-    let cluster = stand::another_cluster().await;
-    let cluster: &'static cluster::Cluster = Box::leak(Box::new(cluster));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let stand = Stand::on(cluster, Options::default()).await;
     stand.apply_directory(json!({})).await;
     stand.put("mailboxes", json!({ "mail": "outside@example.org" })).await;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::By;
+use cluster::{AuditEvent, By, Mark};
 use directory_simulator::Options;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Validation};
 use k8s_openapi::api::core::v1::Namespace;
@@ -172,6 +172,8 @@ async fn every_way_to_write_a_spec_is_judged_and_every_rule_is_told() {
     new["metadata"]["name"] = json!("new");
     stand.is_refused(&new).await;
 
+    // Settled: nobody else writes it while it is to be replaced.
+    stand.becomes("good", "PolicyCompliant", "Compliant").await;
     let before = stand.object("good").await;
     let mut replacing = manifest.clone();
     replacing["metadata"]["resourceVersion"] = json!(before.resource_version().unwrap());
@@ -272,13 +274,12 @@ async fn warn_warns_and_audit_notes_and_both_store_the_contact() {
         told.map(|(policy, kind)| format!("{begin}{}", expected(policy, kind))).collect();
     assert_eq!(warnings, told);
 
-    let events = stand.cluster.audit().since(mark).unwrap();
-    let created = events.iter().find(|event| {
+    let created = audited(&stand, mark, |event| {
         event.verb == "create"
             && event.namespace == stand.namespace
             && event.resource == "messagecontacts"
     });
-    let annotations = &created.unwrap().annotations;
+    let annotations = &created.await.annotations;
     let noted = &annotations["audit.contactpolicies.message-contacts.dev/violation"];
     for (policy, kind) in [("quiet", "ProductMessage"), ("noting", "ActivityMessage")] {
         assert!(noted.contains(&expected(policy, kind)), "{noted}");
@@ -299,14 +300,24 @@ async fn warn_warns_and_audit_notes_and_both_store_the_contact() {
     let mark = stand.cluster.audit().mark().unwrap();
     let answer = stand.merge_spec("desk", json!({ "messageTypes": all })).await;
     assert_eq!((answer.code, answer.warnings), (200, vec![]));
-    let events = stand.cluster.audit().since(mark).unwrap();
-    let patched = events.iter().find(|event| {
+    let patched = audited(&stand, mark, |event| {
         event.is_by(By::Anyone)
             && event.verb == "patch"
             && event.namespace == stand.namespace
             && event.subresource.is_empty()
     });
-    assert_eq!(patched.unwrap().annotations, BTreeMap::new());
+    assert_eq!(patched.await.annotations, BTreeMap::new());
+}
+
+/// The line of the audit log about such a request: it may come a moment after the answer.
+async fn audited(stand: &Stand, mark: Mark, is_meant: impl Fn(&AuditEvent) -> bool) -> AuditEvent {
+    cluster::wait_for(PATIENCE, "the request is in the audit log", || {
+        let events = stand.cluster.audit().since(mark).unwrap();
+        let found = events.into_iter().find(&is_meant);
+        async move { found.ok_or("it is not yet") }
+    })
+    .await
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,7 +487,8 @@ async fn the_apiserver_finds_no_fault_and_a_violator_goes_with_its_namespace() {
         );
         return;
     }
-    let cluster = with_controller_manager().await;
+    let own = with_controller_manager().await;
+    let cluster = own.cluster();
     stand::prepare(cluster).await;
     let operator = tokio::spawn(stand::run_operator(cluster.client(), Clock::system()));
     let stand = Stand::on(cluster, Options::default()).await;

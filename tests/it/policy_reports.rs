@@ -16,7 +16,7 @@ use crate::many::operator_client;
 use crate::namespace_deleted::{has_controller_manager, with_controller_manager};
 use crate::rights;
 use crate::secrets::{all_but_secrets, grant};
-use crate::stand::{self, PATIENCE, Stand, condition_of, is_gone};
+use crate::stand::{self, Own, PATIENCE, Stand, condition_of, is_gone};
 use crate::values_from_secrets::mail_from;
 
 /// The definitions as the project of that name releases them.
@@ -122,7 +122,8 @@ async fn reports_come_with_their_api_stay_in_their_namespace_and_go_with_their_p
         println!("left out: reports go with their policy; KUBEBUILDER_ASSETS has no manager");
         return;
     }
-    let cluster = with_controller_manager().await;
+    let own = with_controller_manager().await;
+    let cluster = own.cluster();
     stand::prepare(cluster).await;
     let operator = start(cluster);
     let stand = Stand::on(cluster, Options::default()).await;
@@ -229,7 +230,8 @@ async fn without_the_right_to_write_reports_policies_are_followed_and_it_is_said
     const SAID: &str = "reports of policies may not be written: grant `list`, `create`, `patch` \
                         and `delete` on `reports` and `clusterreports` of `openreports.io`";
     crate::privacy::listen();
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     install(cluster).await;
     let stand = Stand::on(cluster, Options::default()).await;
     let user = "operator-without-reports";

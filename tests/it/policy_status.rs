@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::many::operator_client;
 use crate::process::alone;
-use crate::stand::{self, Stand, assert_stalled, condition_of, message_of};
+use crate::stand::{self, Own, Stand, assert_stalled, condition_of, message_of};
 use crate::unreachable::{forbid, permit_all};
 use crate::values_from_secrets::mail_from;
 use crate::walk::defaults;
@@ -332,7 +332,8 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
 /// An object may be older than the schema, or newer than the operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_cannot_be_followed_says_so_and_demands_nothing() {
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
     let spec =
         "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";

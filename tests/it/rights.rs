@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Operator, alone};
 use crate::secrets::grant;
-use crate::stand::{self, Stand, message_of};
+use crate::stand::{self, Own, Stand, message_of};
 
 pub fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
     json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
@@ -82,7 +82,8 @@ async fn a_right_that_is_missing_is_told_and_nothing_goes_wrong_without_it() {
 /// What `/readyz` says while a kind is not there, or must not be listed: no controller has begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_listed_is_named_until_it_can() {
-    let cluster: &'static _ = Box::leak(Box::new(stand::another_cluster().await));
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
     let stand = Stand::on(cluster, Options::default()).await;
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client());
     let policies = "contactpolicies.message-contacts.dev";

@@ -58,6 +58,27 @@ pub async fn cluster() -> &'static Cluster {
     cluster
 }
 
+/// A cluster of a story's own, whose servers end with this value: dozens of idle ones would slow down
+/// all stories that come after. It MUST be made before what uses the cluster, to be dropped after it.
+pub struct Own(&'static Cluster);
+
+impl Own {
+    pub fn new(cluster: Cluster) -> Self {
+        Self(Box::leak(Box::new(cluster)))
+    }
+
+    /// The cluster, for as long as this value is there.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.0
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// A cluster beside the shared one, prepared like it, whose operators the story runs.
 pub async fn another_cluster() -> Cluster {
     let cluster = Cluster::start(cluster::Options::default()).await.unwrap();

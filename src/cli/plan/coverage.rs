@@ -10,9 +10,9 @@ use crate::domain::call::Target;
 use crate::domain::contact::{ContactStatus, DirectoryId, MessageType, Title};
 use crate::domain::policy::{Enforcement, Policy};
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::{Finding, Status};
+use crate::domain::verdict::Finding;
 use crate::plan::compliance::{self, Found};
-use crate::plan::coverage::{Among, Covering, Row, Tally, Tree, needs_tree};
+use crate::plan::coverage::{Covering, Row, Tally, Tree, needs_tree};
 use crate::plan::hash::HashKey;
 use crate::plan::policy::{self, Place};
 
@@ -86,11 +86,7 @@ pub(super) fn judge(policy: &Policy, given: &Given, directories: &[Known<'_>]) -
     report::Policy {
         name: policy.name.clone(),
         enforcement: policy.enforcement.as_str(),
-        compliant: match compliant.status {
-            Status::True => "True",
-            Status::False => "False",
-            Status::Unknown => "Unknown",
-        },
+        compliant: compliant.status.as_str(),
         reason: compliant.reason.as_str(),
         message: compliant.message,
         coverage,
@@ -103,10 +99,7 @@ fn row(after: &Row<'_>, before: &Row<'_>, confirmed: &Row<'_>) -> report::Covera
     report::Coverage {
         rule: after.rule.to_owned(),
         message_type: after.message_type.as_str(),
-        counted: match after.among {
-            Among::All => "contacts",
-            Among::Verified => "verified contacts",
-        },
+        counted: after.among.in_words(),
         member: after.member.map(ToString::to_string),
         required: after.required,
         before: before.actual,

@@ -18,9 +18,9 @@ use crate::clock::Clock;
 use crate::domain::call;
 use crate::domain::contact::{ContactStatus, MemberId, MessageType, Mode, ObservedContact, Title};
 use crate::domain::policy::{Candidate, Policy};
-use crate::domain::verdict::{Finding, Status};
+use crate::domain::verdict::Finding;
 use crate::plan::compliance::{self, Found};
-use crate::plan::coverage::{Among, Covering, Tally, Tree, needs_tree};
+use crate::plan::coverage::{Covering, Tally, Tree, needs_tree};
 use crate::plan::hash::HashKey;
 use crate::plan::policy::{self, Place};
 
@@ -538,10 +538,7 @@ fn judged(
     let demand = |row: &crate::plan::coverage::Row<'_>| Demand {
         rule: row.rule.to_owned(),
         message_type: row.message_type.as_str(),
-        counted: match row.among {
-            Among::All => "contacts",
-            Among::Verified => "verified contacts",
-        },
+        counted: row.among.in_words(),
         member: row.member.map(ToString::to_string),
         required: row.required,
         actual: row.actual,
@@ -550,11 +547,7 @@ fn judged(
     Judged {
         name: policy.name.clone(),
         enforcement: policy.enforcement.as_str(),
-        compliant: match compliant.status {
-            Status::True => "True",
-            Status::False => "False",
-            Status::Unknown => "Unknown",
-        },
+        compliant: compliant.status.as_str(),
         reason: compliant.reason.as_str(),
         message: compliant.message,
         coverage: rows.iter().map(demand).collect(),

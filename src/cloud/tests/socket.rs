@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{add, keys, list, send_mail};
 use crate::cloud::credentials::Credentials;
+use crate::cloud::timely::Timely;
 use crate::cloud::transport::{Limits, Transport};
 use crate::cloud::{BuildError, Client, Roots};
 use crate::domain::access::Endpoint;
@@ -415,4 +417,35 @@ fn certificates_that_the_environment_names_are_the_only_ones() {
     assert_eq!(roots("SSL_CERT_DIR", "/certificates"), Roots::Named);
     assert_eq!(roots("SSL_CERT_FILE", ""), Roots::System);
     assert_eq!(roots("OTHER", "/certificates"), Roots::System);
+}
+
+/// What a process does that was stopped on its way to the socket, and goes on when its time is over.
+#[tokio::test]
+async fn not_a_byte_is_sent_of_a_request_whose_time_is_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = |until| {
+        let body = reqwest::Body::wrap(Timely::new("Action=Add".to_owned(), until));
+        tokio::spawn(http.post(&url).body(body).send())
+    };
+    let minute = Duration::from_mins(1);
+
+    let late = post(Instant::now());
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut seen = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut seen)).await;
+    assert_eq!(String::from_utf8_lossy(&seen), "");
+    closed.expect("the connection is given up").unwrap();
+    assert!(late.await.unwrap().is_err());
+
+    // The trap: in time it is sent, with its length.
+    let _in_time = post(Instant::now() + minute);
+    let (mut stream, _) = listener.accept().await.unwrap();
+    while !seen.ends_with(b"Action=Add") {
+        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "it was cut");
+    }
+    let text = String::from_utf8_lossy(&seen).to_lowercase();
+    assert!(text.contains("content-length: 10\r\n") && !text.contains("chunked"), "{text}");
 }

@@ -53,8 +53,8 @@ pub struct Cluster {
     // The order matters: fields are dropped from top to bottom.
     controller_manager: Mutex<Option<Process>>,
     apiserver: Mutex<Option<Process>>,
-    /// Held only so that it is dropped after the apiserver.
-    _etcd: Process,
+    /// Ended after the apiserver.
+    etcd: Mutex<Option<Process>>,
     layout: Layout,
     config: Config,
     audit: Audit,
@@ -98,7 +98,7 @@ impl Cluster {
         Ok(Self {
             controller_manager: Mutex::default(),
             apiserver: Mutex::new(Some(apiserver)),
-            _etcd: etcd,
+            etcd: Mutex::new(Some(etcd)),
             layout,
             config,
             audit,
@@ -253,6 +253,13 @@ impl Cluster {
     /// Not for [`crate::shared`], whose other users would not like it.
     pub fn stop_apiserver(&self) {
         drop(locked(&self.apiserver).take());
+    }
+
+    /// Ends all servers for good, as dropping does: for a cluster that many hold.
+    pub fn end(&self) {
+        for server in [&self.controller_manager, &self.apiserver, &self.etcd] {
+            drop(locked(server).take());
+        }
     }
 
     /// Starts the apiserver again, on the same port and with the same certificate, and waits until

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::{HELMS, Helm, RELEASE, copy_of_chart, objects};
 use crate::process::{Operator, run};
-use crate::stand::{self, OPERATOR_NAMESPACE, PATIENCE, Stand};
+use crate::stand::{self, OPERATOR_NAMESPACE, Own, PATIENCE, Stand};
 
 /// A cluster in which nothing is installed yet.
-pub(super) async fn empty_cluster() -> &'static Cluster {
-    Box::leak(Box::new(Cluster::start(Options::default()).await.unwrap()))
+pub(super) async fn empty_cluster() -> Own {
+    Own::new(Cluster::start(Options::default()).await.unwrap())
 }
 
 /// A kubeconfig with the rights of a service account of the release.
@@ -60,7 +60,8 @@ async fn definition(cluster: &Cluster, name: &str) -> Option<CustomResourceDefin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_helm_installs_it_upgrades_and_what_people_wrote_it_keeps() {
-    let cluster = empty_cluster().await;
+    let own = empty_cluster().await;
+    let cluster = own.cluster();
     for name in HELMS {
         let helm = tokio::task::block_in_place(|| Helm::of(name, cluster.kubeconfig_path()));
         let chart = copy_of_chart();
@@ -156,7 +157,8 @@ async fn run_job(cluster: &Cluster) -> String {
 }
 
 async fn without_keep(operator_runs: bool) {
-    let cluster = empty_cluster().await;
+    let own = empty_cluster().await;
+    let cluster = own.cluster();
     let helm = tokio::task::block_in_place(|| Helm::of("helm4", cluster.kubeconfig_path()));
     let chart = copy_of_chart();
     let values = ["--set", "crds.keep=false"];

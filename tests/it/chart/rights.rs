@@ -168,7 +168,8 @@ async fn lead(stand: &Stand, flags: &[&str]) -> Operator {
 
 /// Installs, walks, and compares what was granted with what was used.
 async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, flags: &[&str]) {
-    let cluster = empty_cluster().await;
+    let own = empty_cluster().await;
+    let cluster = own.cluster();
     let helm = tokio::task::block_in_place(|| Helm::of("helm4", cluster.kubeconfig_path()));
     let stand = Stand::on(cluster, Options::default()).await;
     let mut values = values(&stand);
