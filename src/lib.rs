@@ -18,6 +18,8 @@ pub mod lease;
 
 pub mod clock;
 
+pub mod uptime;
+
 pub mod telemetry;
 
 pub mod cli;

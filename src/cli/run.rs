@@ -39,6 +39,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(17);
 /// Longest time in which a leader has the key of the hashes: one that cannot work does not lead.
 const HASH_KEY_WITHIN: Duration = Duration::from_secs(10);
 
+/// Longest time from the loss of the lease until the controllers are given up. A call that is under
+/// way then ends before the lease would have.
+const LOST_WITHIN: Duration = Duration::from_secs(5);
+
 /// Longest time for what blocks a thread after that.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -206,21 +210,29 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         elected,
         stopped,
     );
-    let mut controller = std::pin::pin!(controller);
+    // A task of its own: a wave of passes must not keep the lease from being renewed. Dropping the set
+    // ends it.
+    let mut controllers = tokio::task::JoinSet::new();
+    controllers.spawn(controller);
     {
         let leading = lead(office.as_mut(), &client, &namespace, begin);
         let mut leading = std::pin::pin!(leading);
         tokio::select! {
             biased;
             () = &mut asked_to_stop => {}
-            ended = &mut leading => return ended,
-            () = &mut controller => anyhow::bail!("the controllers ended by themselves"),
+            ended = &mut leading => {
+                // Nothing begins any more; what is under way ends with its traces.
+                let _ = stop.send(());
+                let _ = tokio::time::timeout(LOST_WITHIN, controllers.join_next()).await;
+                return ended;
+            }
+            _ = controllers.join_next() => anyhow::bail!("the controllers ended by themselves"),
         }
         // Fails only after the controllers have ended.
         let _ = stop.send(());
         let ended = tokio::select! {
             ended = &mut leading => return ended,
-            ended = tokio::time::timeout(STOP_WITHIN, controller) => ended,
+            ended = tokio::time::timeout(STOP_WITHIN, controllers.join_next()) => ended,
         };
         if ended.is_err() {
             tracing::warn!("something was still under way after {STOP_WITHIN:?}");

@@ -17,6 +17,7 @@ use crate::domain::access::{AccessKeys, Endpoint};
 use crate::domain::call::{Call, CallError, ErrorCode, FailureClass, Reply, RequestId};
 use credentials::provider::Provider;
 use transport::{Answer, Limits, NoAnswer, Transport};
+use crate::uptime::Moment;
 
 pub use credentials::Credentials;
 
@@ -110,8 +111,8 @@ impl Client {
     }
 
     /// Sends one call, once, and reads its answer. `now` is the time that is signed; the cloud
-    /// refuses one that is more than 15 minutes off. It takes no longer than `time`, nor than
-    /// [`Self::CALL_TIMEOUT`].
+    /// refuses one that is more than 15 minutes off. It ends before `until`, within
+    /// [`Self::CALL_TIMEOUT`], and nothing is sent any more after that.
     ///
     /// Dropping the future of a write before it ends leaves its outcome unknown, as
     /// `FailureClass::OutcomeUnknown` does.
@@ -125,10 +126,10 @@ impl Client {
         call: &Call,
         keys: &AccessKeys,
         now: Timestamp,
-        time: Duration,
+        until: Moment,
     ) -> Result<Reply, CallError> {
         let started = Instant::now();
-        let result = self.exchange(call, keys, now, time).await;
+        let result = self.exchange(call, keys, now, until).await;
         let elapsed_ms = started.elapsed().as_millis();
         let action = call.action().as_str();
         match &result {
@@ -158,7 +159,7 @@ impl Client {
         call: &Call,
         keys: &AccessKeys,
         now: Timestamp,
-        time: Duration,
+        until: Moment,
     ) -> Result<Reply, CallError> {
         let action = call.action();
         let operation = wire::encode(call);
@@ -166,7 +167,7 @@ impl Client {
         let nonce = uuid::Uuid::new_v4().to_string();
         let form = sign::form(operation, sign::Operation::of(action), keys, &nonce, now);
         let answer =
-            self.transport.post(None, form, time).await.map_err(|failure| match failure {
+            self.transport.post(None, form, until).await.map_err(|failure| match failure {
                 NoAnswer::Unsent => error::unsent(action),
                 NoAnswer::Unanswered => error::unanswered(action),
             })?;

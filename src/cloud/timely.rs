@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+
+use crate::uptime::{self, Moment};
 
 /// A form that is handed out only before its time is over.
 ///
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 /// may run first.
 pub(super) struct Timely {
     form: Option<Bytes>,
-    until: Instant,
+    until: Moment,
 }
 
 /// The time of the request was over before it was sent.
@@ -25,7 +26,7 @@ pub(super) struct Timely {
 pub(super) struct TooLate;
 
 impl Timely {
-    pub(super) fn new(form: String, until: Instant) -> Self {
+    pub(super) fn new(form: String, until: Moment) -> Self {
         Self { form: Some(form.into()), until }
     }
 }
@@ -39,7 +40,7 @@ impl Body for Timely {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
         let Some(form) = self.form.take() else { return Poll::Ready(None) };
-        let in_time = Instant::now() < self.until;
+        let in_time = uptime::now() < self.until;
         Poll::Ready(Some(if in_time { Ok(Frame::data(form)) } else { Err(TooLate) }))
     }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tokio::time::Instant;
 
 use super::timely::Timely;
 use super::{BuildError, Roots};
 use crate::domain::access::Endpoint;
+use crate::uptime::{self, Moment};
 
 /// Sends requests to one origin. Clones share their connections.
 #[derive(Clone)]
@@ -82,8 +82,8 @@ impl Transport {
         Ok(Self { http, url, longest: limits.call })
     }
 
-    /// Posts a form, and waits no longer than `time` for the whole answer; once that is over nothing is
-    /// sent any more. `query` stands in the URL: nothing private may.
+    /// Posts a form, and waits for the whole answer until then at most; after it nothing is sent any
+    /// more. `query` stands in the URL: nothing private may.
     ///
     /// # Errors
     /// There is no answer.
@@ -91,15 +91,16 @@ impl Transport {
         &self,
         query: Option<&str>,
         form: String,
-        time: Duration,
+        until: Moment,
     ) -> Result<Answer, NoAnswer> {
         let mut url = self.url.clone();
         url.set_query(query);
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let time = time.min(self.longest);
-        let body = reqwest::Body::wrap(Timely::new(form, Instant::now() + time));
+        let now = uptime::now();
+        let until = until.min(now + self.longest);
+        let body = reqwest::Body::wrap(Timely::new(form, until));
         let request = self.http.post(url).header(CONTENT_TYPE, form_type).body(body);
-        answer(request.timeout(time)).await
+        answer(request.timeout(until.saturating_sub(now))).await
     }
 
     /// Sends a request without a body for a path. A private header MUST be marked as sensitive.

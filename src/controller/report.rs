@@ -21,6 +21,7 @@ use crate::api::{
 use crate::domain::contact::{DirectoryId, Recorded};
 use crate::domain::verdict::{Finding, Reason, Status};
 use crate::plan::Send;
+use crate::uptime;
 
 /// What became of a write.
 pub(super) enum Written {
@@ -199,8 +200,8 @@ pub(super) async fn write<T>(
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Interrupted> {
     let _slot = world.cluster_writes.acquire().await;
-    let time = world.leadership.left().ok_or(Interrupted::NotLeading)?;
-    at_most(time.min(REQUEST_TIMEOUT), request).await
+    let until = world.leadership.until().ok_or(Interrupted::NotLeading)?;
+    at_most(until.saturating_sub(uptime::now()).min(REQUEST_TIMEOUT), request).await
 }
 
 async fn written_now(

@@ -65,7 +65,7 @@ pub async fn run(
     let (policy_waker, policy_queue) = Waker::new();
     let (registry, changes) = Registry::new(clock.clone(), environment.metrics.clone(), {
         let leadership = leadership.clone();
-        Arc::new(move || leadership.left())
+        Arc::new(move || leadership.until())
     });
     let world = Arc::new(World {
         client,

@@ -9,7 +9,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +24,7 @@ use crate::domain::call::{self, Action, Call, CallError, FailureClass, Reply};
 use crate::domain::contact::DirectoryId;
 use crate::domain::snapshot::{Changed, Snapshot};
 use crate::telemetry::DirectoryMetrics;
+use crate::uptime::Moment;
 
 /// What the handles ask of the worker.
 #[derive(Debug)]
@@ -69,9 +69,9 @@ pub(super) struct Settings {
     pub(super) requests_per_second: u32,
 }
 
-/// How long a call that begins now may take at most; `None`: none may begin any more, which is final.
-/// It MUST be quick.
-pub type MayCall = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+/// When a call that begins now must have ended; `None`: none may begin any more, which is final. It
+/// MUST be quick.
+pub type MayCall = Arc<dyn Fn() -> Option<Moment> + Send + Sync>;
 
 type ListWaiter = oneshot::Sender<Result<(), NotListed>>;
 
@@ -162,7 +162,7 @@ impl Worker {
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
-            if self.time_for_a_call().is_none() {
+            if self.may_call().is_none() {
                 return;
             }
             let now = self.clock.now();
@@ -284,8 +284,8 @@ impl Worker {
             Work::Poll(Poll::Page) => Some(self.next_page(now)),
         };
         // Asked last of all: what is decided is sent at once, or never.
-        let time = self.time_for_a_call();
-        let Some((call, time)) = call.zip(time) else {
+        let until = self.may_call();
+        let Some((call, until)) = call.zip(until) else {
             self.lane.unsent();
             match granted.into_item().work {
                 Work::Job(job) => {
@@ -303,7 +303,7 @@ impl Worker {
             self.metrics.waited(granted.item.work.priority().as_str(), since.elapsed());
         }
         let sent = Instant::now();
-        let result = self.client.send(&call, &keys, now, time).instrument(span).await;
+        let result = self.client.send(&call, &keys, now, until).instrument(span).await;
         let (action, outcome) = (call.action().as_str(), call::outcome(&result));
         self.metrics.called(action, outcome, sent.elapsed());
         let now = self.clock.now();
@@ -354,13 +354,13 @@ impl Worker {
         }
     }
 
-    /// How long a call may take that begins now. `None`: the directory is closed, or closes by this.
-    fn time_for_a_call(&self) -> Option<Duration> {
-        let time = (self.may_call)();
-        if time.is_none() {
+    /// When a call that begins now must have ended. `None`: the directory is closed, or closes by this.
+    fn may_call(&self) -> Option<Moment> {
+        let until = (self.may_call)();
+        if until.is_none() {
             self.shared.closed.store(true, Ordering::Release);
         }
-        time.filter(|_| !self.shared.is_closed())
+        until.filter(|_| !self.shared.is_closed())
     }
 
     /// No call is made for want of keys: nobody can be asked for the identity, and so nothing else.

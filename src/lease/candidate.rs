@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Moment;
+use crate::uptime::Moment;
 
 /// How long a lease lasts without being renewed, and when its holder gives up before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,15 +80,15 @@ impl Terms {
 
     /// How long the holder is sure of it. Two clocks that are kept right differ by less than a
     /// thousandth in their speed; this is twenty times as much.
-    fn sure_for(&self) -> Duration {
+    pub(super) fn sure_for(&self) -> Duration {
         self.lease.saturating_sub(self.lease / 50)
     }
 
-    /// How long what begins now may take after a renewal that was sent at that moment; `None`:
+    /// When what begins now must have ended, after a renewal that was sent at that moment; `None`:
     /// nothing may begin any more.
-    pub(super) fn left(&self, renewed_at: Moment, now: Moment) -> Option<Duration> {
+    pub(super) fn until(&self, renewed_at: Moment, now: Moment) -> Option<Moment> {
         let may_begin = now < renewed_at + self.renew_deadline;
-        may_begin.then(|| (renewed_at + self.sure_for()).saturating_sub(now))
+        may_begin.then(|| renewed_at + self.sure_for())
     }
 }
 
@@ -166,7 +166,7 @@ impl Candidate {
     /// Our write was taken: what it stored, when it was sent, and when the answer was there.
     pub(super) fn stored(&mut self, record: Record, sent_at: Moment, now: Moment) {
         let since = self.renewed_at.unwrap_or(sent_at);
-        let in_time = self.terms.left(since, now).is_some();
+        let in_time = self.terms.until(since, now).is_some();
         self.sees(Some(record), now);
         if in_time {
             self.renewed_at = Some(sent_at);
@@ -200,7 +200,7 @@ impl Candidate {
     }
 
     fn next_of_holder(&self, renewed_at: Moment, now: Moment) -> Move {
-        if self.terms.left(renewed_at, now).is_none() {
+        if self.terms.until(renewed_at, now).is_none() {
             return Move::End(Lost::NotRenewed(self.terms.renew_deadline));
         }
         let due_at = renewed_at + self.terms.pause();

@@ -11,8 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt as _};
 
+use super::Held;
 use super::candidate::{Candidate, Lost, Move, Record, Terms};
-use super::{Held, Moment, now};
+use crate::uptime::{self, Moment};
 
 /// Which Lease object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Election {
                 told(holder.as_deref().unwrap_or_default());
                 self.told_holder = holder;
             }
-            match self.candidate.next(now()) {
+            match self.candidate.next(uptime::now()) {
                 Move::Create | Move::Replace => {
                     if !self.write().await {
                         self.pause().await;
@@ -123,7 +124,7 @@ impl Election {
     /// Keeps the lease as long as that works.
     pub async fn keep(&mut self) -> Lost {
         loop {
-            let next = self.candidate.next(now());
+            let next = self.candidate.next(uptime::now());
             if self.held.is_over() {
                 // It was too late for somebody who was about to begin something.
                 return Lost::NotRenewed(self.terms.renew_deadline());
@@ -189,7 +190,7 @@ impl Election {
     }
 
     fn take_in(&mut self, found: Option<Lease>) {
-        self.candidate.sees(found.as_ref().map(record), now());
+        self.candidate.sees(found.as_ref().map(record), uptime::now());
         self.object = found;
         self.is_doubtful = false;
     }
@@ -201,7 +202,7 @@ impl Election {
         let is_new = object.metadata.resource_version.is_none();
         // Until the answer is there: it may have been stored without one.
         self.is_doubtful = true;
-        let sent_at = now();
+        let sent_at = uptime::now();
         let stored = if is_new {
             self.ask(self.api.create(&parameters, &object)).await
         } else {
@@ -210,7 +211,7 @@ impl Election {
         match stored {
             Ok(stored) => {
                 self.is_doubtful = false;
-                self.candidate.stored(record(&stored), sent_at, now());
+                self.candidate.stored(record(&stored), sent_at, uptime::now());
                 if let Some(renewed_at) = self.candidate.renewed_at() {
                     self.held.renewed(renewed_at);
                 }
@@ -260,7 +261,7 @@ impl Election {
         }
         let Some(events) = changes else {
             // One that has vanished, or cannot be watched: it is looked at again.
-            let pause = now() + self.terms.pause();
+            let pause = uptime::now() + self.terms.pause();
             sleep_until(until.min(pause)).await;
             self.is_doubtful = true;
             return;
@@ -348,7 +349,7 @@ const WATCH_SECONDS: u32 = 290;
 
 /// Timers stand still while the machine is suspended: whoever wakes up looks at the time.
 async fn sleep_until(until: Moment) {
-    tokio::time::sleep(until.saturating_sub(now())).await;
+    tokio::time::sleep(until.saturating_sub(uptime::now())).await;
 }
 
 fn record(object: &Lease) -> Record {

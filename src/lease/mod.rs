@@ -26,26 +26,11 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 pub use candidate::{Lost, Terms, Unfit};
 pub use election::{Election, Place};
 
-/// A time since the machine has started, suspended or not.
-pub(crate) type Moment = Duration;
-
-/// The time now. `CLOCK_BOOTTIME` goes on while the machine is suspended, and nobody can set it:
-/// timers and `std::time::Instant` stand still meanwhile, and a holder that was suspended would take
-/// a lease for its own that another one has long had.
-fn now() -> Moment {
-    #[cfg(target_os = "linux")]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    // There this one goes on, too.
-    #[cfg(not(target_os = "linux"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    // Neither clock is ever before the start.
-    Duration::try_from(rustix::time::clock_gettime(CLOCK)).unwrap_or_default()
-}
+use crate::uptime::{self, Moment};
 
 /// Whether this process may act, and for how long it surely may. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -67,12 +52,12 @@ impl Leadership {
         Self { leases: elections.into_iter().map(Election::held).collect() }
     }
 
-    /// How long what begins now may take at most, so that it ends while the lease is surely held.
-    /// `None`: nothing may begin. Once that was said of a lease that was held, it stays so.
+    /// When what begins now must have ended, so that the lease is surely held till then. `None`:
+    /// nothing may begin. Once that was said of a lease that was held, it stays so.
     #[must_use]
-    pub fn left(&self) -> Option<Duration> {
-        let now = now();
-        self.leases.iter().try_fold(Duration::MAX, |left, held| Some(left.min(held.left(now)?)))
+    pub fn until(&self) -> Option<Moment> {
+        let now = uptime::now();
+        self.leases.iter().try_fold(Moment::MAX, |until, held| Some(until.min(held.until(now)?)))
     }
 }
 
@@ -109,16 +94,16 @@ impl Held {
         self.renewed_at.load(Ordering::Acquire) == Self::NO_MORE
     }
 
-    fn left(&self, now: Moment) -> Option<Duration> {
+    fn until(&self, now: Moment) -> Option<Moment> {
         let renewed_at = match self.renewed_at.load(Ordering::Acquire) {
             Self::NOT_YET | Self::NO_MORE => return None,
-            nanoseconds => Duration::from_nanos(nanoseconds),
+            nanoseconds => Moment::from_nanos(nanoseconds),
         };
-        let left = self.terms.left(renewed_at, now);
-        if left.is_none() {
+        let until = self.terms.until(renewed_at, now);
+        if until.is_none() {
             // Whoever was told so may have given up: a renewal that is answered now comes too late.
             self.end();
         }
-        left
+        until
     }
 }

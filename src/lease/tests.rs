@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -87,9 +88,9 @@ fn a_holder_counts_from_when_it_sent_and_stops_before_others_may_begin() {
     let holder = holder();
     let renewed_at = holder.renewed_at().unwrap();
     assert_eq!(renewed_at, seconds(100));
-    assert_eq!(terms().left(renewed_at, seconds(100)), Some(millis(14_700)));
-    assert_eq!(terms().left(renewed_at, millis(109_999)), Some(millis(4_701)));
-    assert_eq!(terms().left(renewed_at, seconds(110)), None);
+    assert_eq!(terms().until(renewed_at, seconds(100)), Some(millis(114_700)));
+    assert_eq!(terms().until(renewed_at, millis(109_999)), Some(millis(114_700)));
+    assert_eq!(terms().until(renewed_at, seconds(110)), None);
     assert_eq!(holder.next(millis(101_500)), Move::Wait(seconds(102)));
     assert_eq!(holder.next(seconds(102)), Move::Replace);
     assert_eq!(holder.next(seconds(110)), Move::End(Lost::NotRenewed(seconds(10))));
@@ -127,28 +128,28 @@ fn a_lease_that_was_won_without_an_answer_counts_from_a_write_that_is_answered()
 #[test]
 fn who_was_told_that_the_lease_is_over_is_never_told_otherwise() {
     let held = Held::new(terms());
-    assert_eq!(held.left(seconds(1)), None);
+    assert_eq!(held.until(seconds(1)), None);
     assert!(!held.is_over(), "it was never held");
     held.renewed(seconds(100));
-    assert!(held.left(seconds(101)).is_some());
-    assert_eq!(held.left(seconds(110)), None);
+    assert!(held.until(seconds(101)).is_some());
+    assert_eq!(held.until(seconds(110)), None);
     held.renewed(seconds(109));
-    assert_eq!(held.left(seconds(111)), None);
+    assert_eq!(held.until(seconds(111)), None);
     assert!(held.is_over());
 }
 
 #[test]
 fn all_leases_must_be_held_and_the_shortest_counts() {
-    assert_eq!(Leadership::unshared().left(), Some(Duration::MAX));
+    assert_eq!(Leadership::unshared().until(), Some(Moment::MAX));
     let [one, other] = [Held::new(terms()), Held::new(terms())];
     let both = Leadership { leases: vec![one.clone(), other.clone()] };
-    one.renewed(now());
-    assert_eq!(both.left(), None);
-    other.renewed(now().saturating_sub(seconds(5)));
-    let left = both.left().unwrap();
-    assert!(left > seconds(4) && left < seconds(10), "{left:?}");
+    let now = uptime::now();
+    one.renewed(now);
+    assert_eq!(both.until(), None);
+    other.renewed(now - seconds(1));
+    assert_eq!(both.until(), Some(now - seconds(1) + terms().sure_for()));
     one.end();
-    assert_eq!(both.left(), None);
+    assert_eq!(both.until(), None);
 }
 
 #[test]
@@ -303,8 +304,8 @@ impl Schedule {
     fn acts(&mut self, process: &Process, at: u64) {
         let now = millis(at + process.ahead);
         let Some(renewed_at) = process.candidate.renewed_at() else { return };
-        let Some(left) = self.terms.left(renewed_at, now) else { return };
-        let until = at + u64::try_from(left.as_millis()).unwrap();
+        let Some(until) = self.terms.until(renewed_at, now) else { return };
+        let until = u64::try_from(until.as_millis()).unwrap() - process.ahead;
         if self.acts_until.insert(process.identity.clone(), until).is_none() {
             self.terms_begun += 1;
         }

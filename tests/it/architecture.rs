@@ -14,12 +14,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("plan", &["domain"]),
     ("api", &["domain"]),
-    ("cloud", &["domain"]),
-    ("directory", &["domain", "cloud", "telemetry", "clock"]),
-    ("controller", &["domain", "plan", "api", "directory", "lease", "telemetry", "clock"]),
-    ("lease", &[]),
+    ("cloud", &["domain", "uptime"]),
+    ("directory", &["domain", "cloud", "telemetry", "clock", "uptime"]),
+    (
+        "controller",
+        &["domain", "plan", "api", "directory", "lease", "telemetry", "clock", "uptime"],
+    ),
+    ("lease", &["uptime"]),
     ("telemetry", &[]),
     ("clock", &[]),
+    ("uptime", &[]),
 ];
 
 /// Words that do not occur in a module, and why.

@@ -71,14 +71,15 @@ impl Replica {
         assert!(log.contains("was lost: "), "{log}");
     }
 
-    /// Asked to end, it does so in order, and gives back what it held.
+    /// Asked to end, it does so in order, and a leader gives back what it held.
     pub async fn ends_in_order(mut self) {
-        let leads = self.leads();
+        let led = self.leads();
         self.operator.terminate();
         let ended = self.operator.ends_within(PATIENCE).await;
         let log = self.operator.log();
         assert_eq!(ended.code(), Some(0), "{log}");
-        assert_eq!(log.contains("the lease is released"), leads, "{log}");
+        // Who waits for the second of the two leases has the first one to give back, too.
+        assert!(log.contains("the lease is released") || !led, "{log}");
     }
 }
 

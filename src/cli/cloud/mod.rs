@@ -31,6 +31,7 @@ use crate::domain::directory::{CredentialSource, DesiredCredentials, DesiredDire
 use crate::domain::snapshot::{Sight, Snapshot};
 use crate::domain::verdict::Reason;
 use crate::telemetry::Metrics;
+use crate::uptime::Moment;
 
 #[cfg(test)]
 mod tests;
@@ -401,7 +402,7 @@ impl<'a> Session<'a> {
         // Fails only when it was done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (registry, _) =
-            Registry::new(clock.clone(), Metrics::default(), Arc::new(|| Some(Duration::MAX)));
+            Registry::new(clock.clone(), Metrics::default(), Arc::new(|| Some(Moment::MAX)));
         let config = Config {
             endpoint: target.desired.endpoint.clone(),
             credentials: target.credentials.clone(),

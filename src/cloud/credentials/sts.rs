@@ -3,8 +3,6 @@
 //! Source: RPC reference of Sts 2015-04-01. Where the parameters stand is as in the official Go
 //! library for `AssumeRoleWithOIDC`, and as in this program's own calls for `AssumeRole`.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
@@ -14,6 +12,7 @@ use crate::cloud::transport::{Answer, Transport};
 use crate::cloud::{error, sign, wire};
 use crate::domain::access::{AccessKeys, Hidden};
 use crate::domain::call::{CallError, KeyCause, KeyStep};
+use crate::uptime::Moment;
 
 const VERSION: &str = "2015-04-01";
 
@@ -66,7 +65,7 @@ impl Sts {
         let (query, form) = (pairs(query), pairs(form));
         let private = wire::Private::of(&form, None);
         let (query, form) = (sign::canonical(&query), sign::canonical(&form));
-        let answer = self.0.post(Some(&query), form, Duration::MAX).await;
+        let answer = self.0.post(Some(&query), form, Moment::MAX).await;
         let answer = answer.map_err(|_| error::no_keys(STEP, KeyCause::Unanswered))?;
         read(STEP, &answer, &private, now)
     }
@@ -92,7 +91,7 @@ impl Sts {
         let nonce = uuid::Uuid::new_v4().to_string();
         let operation = sign::Operation { action: "AssumeRole", version: VERSION };
         let form = sign::form(parameters, operation, keys, &nonce, now);
-        let answer = self.0.post(None, form, Duration::MAX).await;
+        let answer = self.0.post(None, form, Moment::MAX).await;
         let answer = answer.map_err(|_| error::no_keys(STEP, KeyCause::Unanswered))?;
         read(STEP, &answer, &private, now)
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::{add, keys, list, send_mail};
 use crate::cloud::credentials::Credentials;
@@ -16,6 +15,7 @@ use crate::cloud::{BuildError, Client, Roots};
 use crate::domain::access::Endpoint;
 use crate::domain::call::{Call, CallError, FailureClass, Page, Reply};
 use crate::domain::contact::ContactId;
+use crate::uptime::{self, Moment};
 
 /// What the server does with a connection once it has read a request.
 #[derive(Clone)]
@@ -137,7 +137,7 @@ fn limited(endpoint: &Endpoint, limits: Limits) -> Client {
 async fn send(client: &Client, call: &Call) -> Result<Reply, CallError> {
     let now = "2026-01-15T08:30:00Z".parse().unwrap();
     let keys = client.keys(now).await?;
-    client.send(call, &keys, now, Duration::MAX).await
+    client.send(call, &keys, now, Moment::MAX).await
 }
 
 pub(super) fn answer(status: &str, body: &str) -> Vec<u8> {
@@ -432,7 +432,7 @@ async fn not_a_byte_is_sent_of_a_request_whose_time_is_over() {
     };
     let minute = Duration::from_mins(1);
 
-    let late = post(Instant::now());
+    let late = post(uptime::now());
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut seen = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut seen)).await;
@@ -441,7 +441,7 @@ async fn not_a_byte_is_sent_of_a_request_whose_time_is_over() {
     assert!(late.await.unwrap().is_err());
 
     // The trap: in time it is sent, with its length.
-    let _in_time = post(Instant::now() + minute);
+    let _in_time = post(uptime::now() + minute);
     let (mut stream, _) = listener.accept().await.unwrap();
     while !seen.ends_with(b"Action=Add") {
         assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "it was cut");
