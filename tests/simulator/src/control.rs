@@ -347,12 +347,19 @@ async fn page(State(it): State<Handle>) -> Html<String> {
 
 const PAGE: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<meta name="viewport" content="width=device-width">
 <title>Outbox of the directory simulator</title>
 <style>
-body { font: 16px system-ui, sans-serif; margin: 2rem auto; max-width: 56rem }
+body { font: 16px system-ui, sans-serif; margin: 2rem auto; max-width: 56rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .4rem .8rem; border-bottom: 1px solid #ccc }
 form { margin: 0 }
+button { white-space: nowrap }
+@media (max-width: 40rem) {
+  th, td { padding: .4rem .2rem }
+  td:nth-child(2) { overflow-wrap: anywhere }
+  td:nth-child(3), th:nth-child(3) { display: none }
+}
 </style></head><body>
 <h1>Verification messages</h1>
 <p>What the cloud has sent to people. <b>Verify</b> does what a click in the mail does.</p>
