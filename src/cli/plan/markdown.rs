@@ -137,9 +137,8 @@ fn row(contact: &Contact) -> String {
 
 /// What each policy comes to, with its coverage; errors first where there is no room for all.
 fn policies(report: &Report, left_out: &mut LeftOut) -> String {
-    let in_order: Vec<_> = report.policies.iter().collect();
-    let whole: usize = in_order.iter().map(|policy| policy_whole(policy).len()).sum();
-    let mut policies = in_order;
+    let mut policies: Vec<_> = report.policies.iter().collect();
+    let whole: usize = policies.iter().map(|policy| policy_whole(policy).len()).sum();
     if whole > BYTES_OF_POLICIES {
         policies.sort_by_key(|policy| (!policy.error, policy.compliant == "True"));
     }
