@@ -127,6 +127,23 @@ pub fn values(paths: &[PathBuf], input: &mut dyn Read) -> anyhow::Result<Vec<Val
     all.collect::<Result<_, Unreadable>>().context("check it with `validate`")
 }
 
+/// How a Secret is encrypted, in words, if one of its values is: where its field `sops` stands, SOPS has
+/// done it. Such a value is cipher text, and MUST be neither used nor shown.
+#[must_use]
+pub fn encryption(secret: &Value) -> Option<&'static str> {
+    let fields = ["data", "stringData"].into_iter().filter_map(|name| secret[name].as_object());
+    let mut values = fields.flat_map(|fields| fields.values()).filter_map(Value::as_str);
+    let is_encrypted = values.any(is_cipher_text);
+    let by_sops = secret["sops"].is_object();
+    is_encrypted.then_some(if by_sops { "encrypted by SOPS" } else { "encrypted" })
+}
+
+/// Whether a value is what SOPS leaves in its place: `ENC[AES256_GCM,data:…]`.
+#[must_use]
+pub fn is_cipher_text(value: &str) -> bool {
+    value.trim_start().starts_with("ENC[")
+}
+
 fn read_text(file: &str, text: &str, found: &mut Vec<Result<Manifest, Unreadable>>) {
     let documents: Vec<Spanned<Node>> = match serde_saphyr::from_multiple(text) {
         Ok(documents) => documents,

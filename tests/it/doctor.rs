@@ -4,7 +4,8 @@ use std::path::Path;
 
 use cluster::Cluster;
 use directory_simulator::{
-    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Fault, FaultKind, Key, NewContact, Options, Simulator,
+    ACCESS_KEY_ID, ACCESS_KEY_SECRET, Fault, FaultKind, Key, MANAGEMENT_ACCOUNT_ID, NewContact,
+    Options, Role, Simulator,
 };
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::export::{manifests, run_with};
 use crate::rights::{others, rule};
-use crate::stand::{self, OPERATOR_NAMESPACE};
+use crate::stand::{self, OPERATOR_NAMESPACE, Stand};
 
 /// What doctor found, and how it ended.
 struct Diagnosis {
@@ -308,6 +309,32 @@ async fn each_way_to_fail_in_the_cluster_is_one_line_with_advice() {
     let found = look_into(&login, &endpoint).await;
     found.assert_failed("rights", &["may not `patch` on resourcedirectories"]);
     operator.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_that_is_asked_for_is_taken_for_each_directory_of_the_cluster() {
+    let stand = Stand::new().await;
+    stand.simulator.roles(vec![Role::new("desk")]);
+    let endpoint = stand.simulator.endpoint();
+    let variables = [
+        ("KUBECONFIG", stand.cluster.kubeconfig_path().to_str().unwrap()),
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET),
+        ("ALIBABA_CLOUD_STS_ENDPOINT", endpoint.as_str()),
+        ("MCO_ALLOW_ENDPOINT", endpoint.as_str()),
+    ];
+    let look = async |role: &str| {
+        let arn = format!("acs:ram::{MANAGEMENT_ACCOUNT_ID}:role/{role}");
+        doctor(&["--directory", &stand.directory, "--assume-role", &arn], &variables).await
+    };
+    let found = look("desk").await;
+    let ok = found.of("ok").join("\n");
+    assert!(ok.contains("credentials: the access keys are accepted"), "{}", found.whole);
+    assert_eq!(stand.simulator.counts().of("AssumeRole"), 1);
+    // One that is not there is not passed over for the keys that would do.
+    let found = look("nobody").await;
+    let failed = found.of("failed").join("\n");
+    assert!(failed.contains("EntityNotExist.Role"), "{}", found.whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]

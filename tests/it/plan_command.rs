@@ -607,6 +607,198 @@ async fn manifests_come_from_folders_lists_and_the_input() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn under_a_suspended_directory_it_is_told_what_happens_once_it_is_resumed() {
+    let desk = Desk::new("suspended").await;
+    for name in ["Alice", "Leaving", "Stranger"] {
+        desk.in_cloud(name, |_| {});
+    }
+    let base = desk.write(
+        "base.yaml",
+        &[
+            desk.directory(json!({})),
+            contact("alice", "Alice", json!({})),
+            contact("leaving", "Leaving", json!({})),
+        ],
+    );
+    let suspended = desk.directory(json!({ "suspend": true }));
+    let plan = |objects: &[Value], form: &str| {
+        let next = desk.write("next.yaml", &[std::slice::from_ref(&suspended), objects].concat());
+        desk.plan(&["-f", &next, "--base", &base, "-o", form])
+    };
+    let alice = contact("alice", "Alice", json!({ "title": "CEO" }));
+    let fresh = contact("fresh", "Fresh", json!({}));
+    let objects = [alice, fresh];
+    let said = plan(&objects, "json");
+    assert_eq!(said.code, 2, "what waits is a change: {}{}", said.out, said.errors);
+    let expected = [("alice", "Update"), ("fresh", "Create"), ("leaving", "Delete")];
+    assert_eq!(said.actions(), expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    for (object, _) in expected {
+        assert_eq!(said.contact(object)["waitsForResume"], true, "{object}");
+    }
+    let json = said.json();
+    assert_eq!(json["summary"]["directoriesSuspended"], 1);
+    let directory = &json["directories"][0];
+    assert_eq!((&directory["suspended"], &directory["contacts"]), (&json!(true), &json!(3)));
+    assert_eq!(directory["unmanaged"][0]["name"], "Stranger");
+
+    let heading = "it is suspended: nothing is done in it until it is resumed";
+    let conclusion = "1 directory is suspended, and nothing is done in it until it is resumed.";
+    let table = plan(&objects, "table");
+    for words in [heading, conclusion, "1 that no manifest here manages: Stranger"] {
+        assert!(table.out.contains(words), "{words}: {}", table.out);
+    }
+    let each = "    not before the ResourceDirectory `main` is resumed\n";
+    assert_eq!(table.out.matches(each).count(), 3, "{}", table.out);
+    let markdown = plan(&objects, "markdown");
+    for words in [conclusion, &heading.replace(':', "&#58;"), each] {
+        assert!(markdown.out.contains(words), "{words}: {}", markdown.out);
+    }
+    // Without a change it is said as well, and what is refused is refused.
+    let same = [contact("alice", "Alice", json!({})), contact("leaving", "Leaving", json!({}))];
+    let said = plan(&same, "table");
+    assert_eq!(said.code, 0, "{}", said.out);
+    assert!(said.out.contains(heading) && !said.out.contains(each), "{}", said.out);
+    let taken = contact("alice", "Stranger", json!({}));
+    assert_eq!(plan(&[taken], "table").code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_sops_has_encrypted_is_there_and_not_readable() {
+    const CIPHER: &str = "ENC[AES256_GCM,data:cipherText4711=,iv:x=,tag:y=,type:str]";
+    let desk = Desk::new("sops").await;
+    desk.in_cloud("Known", |_| {});
+    let from = |key: &str| {
+        json!({ "emailAddress": null,
+            "emailAddressFrom": { "secretKeyRef": { "name": "sealed", "key": key } } })
+    };
+    let secret = |fields: Value| {
+        let mut object = json!({ "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "sealed", "namespace": "team" } });
+        stand::merge(&mut object, fields);
+        object
+    };
+    let of_sops = |fields: Value| {
+        let mut object = secret(fields);
+        object["sops"] = json!({ "mac": CIPHER, "version": "3.9.0" });
+        object
+    };
+    let keys = json!({ "source": "Secret", "secretRef": { "name": "keys" } });
+    let mut of_keys = of_sops(json!({ "stringData": { "accessKeyId": CIPHER,
+        "accessKeySecret": CIPHER } }));
+    of_keys["metadata"] = json!({ "name": "keys", "namespace": "message-contacts" });
+    let objects = [
+        desk.directory(json!({ "credentials": keys })),
+        of_keys,
+        contact("fresh", "Fresh", from("mail")),
+        contact("known", "Known", from("mail")),
+        contact("keyless", "Keyless", from("fax")),
+    ];
+    for values in
+        [json!({ "data": { "mail": CIPHER } }), json!({ "stringData": { "mail": CIPHER } })]
+    {
+        let file = desk.write("all.yaml", &[&objects[..], &[of_sops(values)]].concat());
+        let said = desk.plan(&["-f", &file, "-o", "json"]);
+        assert_eq!(said.code, 1, "`keyless` is refused: {}{}", said.out, said.errors);
+        let encrypted =
+            json!([{ "field": "emailAddress", "secret": "sealed", "how": "encrypted by SOPS" }]);
+        for (object, action) in [("fresh", "Create"), ("known", "NoChange")] {
+            assert_eq!(said.contact(object)["action"], action);
+            assert_eq!(said.contact(object)["encrypted"], encrypted);
+        }
+        assert_eq!(said.contact("fresh")["calls"][0]["fields"][2]["after"], "unknown");
+        assert_eq!(said.contact("keyless")["reason"], "SecretNotFound", "keys are in the clear");
+        let notes = said.json()["notes"].to_string();
+        for words in [
+            "the Secret `team/sealed` is encrypted by SOPS",
+            "sops --decrypt",
+            "the Secret `keys` with the access keys is encrypted by SOPS: the access keys of the \
+             environment are used",
+        ] {
+            assert!(notes.contains(words), "{words}: {notes}");
+        }
+        for form in ["json", "table", "markdown"] {
+            let said = desk.plan(&["-f", &file, "-o", form]);
+            for text in [&said.out, &said.errors] {
+                assert!(!text.contains("cipherText"), "{text}");
+            }
+            let line = "emailAddress: unknown, it stands in the Secret `sealed`, which is encrypted \
+                        by SOPS: decrypt it for the plan";
+            assert!(form == "json" || said.out.contains(line), "{}", said.out);
+        }
+    }
+    // Decrypted by the input, beside the file that is encrypted.
+    let plain = secret(json!({ "stringData": { "mail": "canary-plain@example.net" } }));
+    let file = desk.folder.join("all.yaml");
+    let said = desk
+        .plan_of(&["-f", file.to_str().unwrap(), "-f", "-", "-o", "json"], &documents(&[plain]));
+    assert_eq!(said.contact("fresh")["calls"][0]["fields"][2]["after"], "c***@example.net");
+    assert_eq!(said.contact("fresh")["encrypted"], json!([]));
+    nothing_private(&said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_removed_is_told_and_nothing_is_made_in_it() {
+    let desk = Desk::new("removed").await;
+    for name in ["Alice", "Leaving", "Staying"] {
+        desk.in_cloud(name, |_| {});
+    }
+    let retained = json!({ "deletionPolicy": "Retain" });
+    let base = desk.write(
+        "base.yaml",
+        &[
+            desk.directory(json!({})),
+            contact("alice", "Alice", json!({})),
+            contact("leaving", "Leaving", json!({})),
+            contact("staying", "Staying", retained),
+        ],
+    );
+    let few = policy("few", json!({ "enforcement": "Deny", "unmanagedContacts": { "max": 0 } }));
+    let plan = |objects: &[Value], form: &str| {
+        let next = desk.write("next.yaml", &[std::slice::from_ref(&few), objects].concat());
+        desk.plan(&["-f", &next, "--base", &base, "-o", form])
+    };
+    // Who leaves with it is deleted through it, or let go; who stays has no directory any more.
+    let objects = [contact("alice", "Alice", json!({})), contact("fresh", "Fresh", json!({}))];
+    let said = plan(&objects, "json");
+    assert_eq!(said.code, 1, "{}{}", said.out, said.errors);
+    let expected =
+        [("alice", "Refuse"), ("fresh", "Refuse"), ("leaving", "Delete"), ("staying", "Release")];
+    assert_eq!(said.actions(), expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    for object in ["alice", "fresh"] {
+        assert_eq!(said.contact(object)["reason"], "DirectoryNotFound");
+        assert_eq!(said.contact(object)["calls"], json!([]));
+        assert_eq!(said.contact(object)["error"], true, "the directory has changed");
+    }
+    assert_eq!(said.json()["removedDirectories"], json!(["main"]));
+    let line = "ResourceDirectory main is removed: contacts that leave with it";
+    for form in ["table", "markdown"] {
+        let told = plan(&objects, form).out;
+        assert!(told.contains(&line.replace(':', if form == "table" { ":" } else { "&#58;" })));
+        assert!(told.contains("; 1 directory removed"), "{told}");
+    }
+    // Everything leaves: nobody counts unmanaged contacts in it any more.
+    let said = plan(&[], "json");
+    assert_eq!(
+        (said.code, said.json()["summary"]["delete"].clone()),
+        (2, json!(2)),
+        "{}",
+        said.out
+    );
+
+    // Without any contact it is told, and the cloud is not asked.
+    let base = desk.write("base.yaml", &[desk.directory(json!({}))]);
+    let next = desk.write("next.yaml", &[]);
+    let before = desk.simulator.counts().calls;
+    let said = desk.plan(&["-f", &next, "--base", &base]);
+    assert_eq!((said.code, said.errors.as_str()), (2, ""), "{}", said.out);
+    assert!(said.out.contains(line), "{}", said.out);
+    assert_eq!(desk.simulator.counts().calls, before);
+    // One that both have is not removed.
+    let both = desk.plan(&["-f", &base, "--base", &base]);
+    assert_eq!((both.code, both.out.contains("removed")), (0, false), "{}", both.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_of_several_directories_is_listed_once() {
     let desk = Desk::new("several").await;
     let other = Desk::new("other").await;
@@ -685,6 +877,56 @@ async fn a_comment_holds_nothing_that_others_could_write_it_with() {
          </details>\n"
     );
     assert_eq!(said.out, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_has_room_for_all_that_is_said_or_tells_how_much_is_left_out() {
+    /// Source: GitHub's answer to a longer one, "Body is too long (maximum is 65536 characters)".
+    const COMMENT_MAX: usize = 65_536;
+    const POLICIES: usize = 150;
+    const CONTACTS: usize = 40;
+    let desk = Desk::new("room").await;
+    let rule = |number: usize| {
+        json!({ "name": format!("rule-{number}"), "messageTypes": ["SecurityMessage"],
+            "minContacts": 1 })
+    };
+    let rules: Vec<_> = (0..5).map(rule).collect();
+    let selector = json!({ "namespaceSelector": { "matchLabels": { "tier": "one" } } });
+    let mut objects = vec![desk.directory(json!({}))];
+    objects.extend((0..POLICIES).map(|number| {
+        policy(&format!("policy-{number}"), json!({ "coverage": rules, "match": selector }))
+    }));
+    for number in 0..CONTACTS {
+        let letters =
+            [number / 26, number % 26].map(|it| char::from(b'a' + u8::try_from(it).unwrap()));
+        let name: String = "Room".chars().chain(letters).collect();
+        let mut object = contact(&format!("contact-{number}"), &name, json!({}));
+        object["metadata"]["namespace"] = json!(format!("team-{number}"));
+        objects.push(object);
+    }
+    let file = desk.write("all.yaml", &objects);
+    let said = desk.plan(&["-f", &file, "-o", "markdown"]);
+    assert_eq!(said.code, 2, "{}", said.errors);
+    let length = said.out.chars().count();
+    assert!(length <= COMMENT_MAX, "{length} characters");
+    assert!(length > COMMENT_MAX / 3, "what there is room for is shown: {length} characters");
+    let told = said.out.lines().last().unwrap();
+    let left_out = |what: &str, all: usize| {
+        let (before, _) = told.split_once(&format!(" of {all} {what}")).unwrap_or_else(|| {
+            panic!("{what} in {told}");
+        });
+        before.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let shown = |words: &str| said.out.lines().filter(|line| line.contains(words)).count();
+    let policies = shown("<code>ContactPolicy policy-");
+    assert!(policies > 0);
+    assert_eq!(left_out("policies", POLICIES), POLICIES - policies);
+    let rows = shown("| <code>rule-");
+    assert_eq!(left_out("rows of coverage", POLICIES * 5), POLICIES * 5 - rows);
+    let notes = shown("goes by the labels");
+    assert!(notes > 0);
+    assert_eq!(left_out("notes", POLICIES * CONTACTS), POLICIES * CONTACTS - notes);
+    assert!(!told.contains("of 40 contacts"), "for these there is room: {told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

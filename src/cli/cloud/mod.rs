@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::api::resource_directory::{self, ResourceDirectorySpec};
 use crate::api::{self, parse};
+use crate::cli::manifests;
 use crate::clock::Clock;
 use crate::controller::not_connected;
 use crate::directory::{
@@ -260,39 +261,61 @@ fn credentials(
     })
 }
 
-/// The keys in that Secret; if it is not among the objects, those of the environment.
+/// The keys in that Secret; if it is not among the objects, or encrypted, those of the environment.
 fn in_secret(
     ambient: &Ambient,
     name: &str,
     objects: &[Value],
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Credentials> {
-    if let Some(data) = secret(name, objects)? {
-        let keys = Credentials::from_secret_data(&data);
-        return Ok(Credentials::fixed(keys.with_context(|| format!("the Secret `{name}`"))?));
-    }
+    let (why, mend) = match secret(name, objects)? {
+        Found::Read(data) => {
+            let keys = Credentials::from_secret_data(&data);
+            return Ok(Credentials::fixed(keys.with_context(|| format!("the Secret `{name}`"))?));
+        }
+        Found::Encrypted(how) => {
+            (format!("the Secret `{name}` with the access keys is {how}"), "decrypt it")
+        }
+        Found::Nothing => (
+            format!("the manifests do not hold the Secret `{name}` with the access keys"),
+            "give it with -f",
+        ),
+    };
     let keys = ambient.environment().map_err(|_| {
         anyhow!(
-            "the manifests do not hold the Secret `{name}` with the access keys: give it with -f, or \
-             set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+            "{why}: {mend}, or set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
         )
     })?;
-    notes.push(format!(
-        "the manifests do not hold the Secret `{name}`: the access keys of the environment are used"
-    ));
+    notes.push(format!("{why}: the access keys of the environment are used"));
     Ok(keys)
 }
 
-/// What the Secret of that name holds, if it is among the objects.
-fn secret(name: &str, objects: &[Value]) -> anyhow::Result<Option<BTreeMap<String, Vec<u8>>>> {
+/// What is known of a Secret.
+enum Found {
+    /// It is not among the objects.
+    Nothing,
+    /// It is there and cannot be read: in words, how it is encrypted.
+    Encrypted(&'static str),
+    /// It holds this.
+    Read(BTreeMap<String, Vec<u8>>),
+}
+
+/// What the Secret of that name holds, if it is among the objects. One that is encrypted stands back
+/// behind the same one decrypted.
+fn secret(name: &str, objects: &[Value]) -> anyhow::Result<Found> {
     let is_meant = |object: &&Value| {
         object["apiVersion"] == "v1"
             && object["kind"] == "Secret"
             && object["metadata"]["name"] == name
     };
-    let found: Vec<_> = objects.iter().filter(is_meant).collect();
-    let secret = match found.as_slice() {
-        [] => return Ok(None),
+    let found = objects.iter().filter(is_meant);
+    let (encrypted, readable): (Vec<_>, Vec<_>) =
+        found.partition(|object| manifests::encryption(object).is_some());
+    let secret = match readable.as_slice() {
+        [] => {
+            let how = encrypted.first().and_then(|object| manifests::encryption(object));
+            return Ok(how.map_or(Found::Nothing, Found::Encrypted));
+        }
         [secret] => secret,
         _ => bail!("the manifests hold several Secrets `{name}`: give only the one with the keys"),
     };
@@ -306,7 +329,7 @@ fn secret(name: &str, objects: &[Value]) -> anyhow::Result<Option<BTreeMap<Strin
     for (key, value) in secret["stringData"].as_object().into_iter().flatten() {
         data.insert(key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec());
     }
-    Ok(Some(data))
+    Ok(Found::Read(data))
 }
 
 /// Why a look at the cloud came to nothing: a sentence that says what to do.

@@ -497,6 +497,7 @@ async fn one_directory(
     let cloud = cloud::Options {
         directory: Some(name),
         allow_endpoint: options.cloud.allow_endpoint.clone(),
+        assume_role: options.cloud.assume_role.clone(),
         ..cloud::Options::default()
     };
     match cloud.target(&objects, lookup) {

@@ -24,6 +24,10 @@ pub(super) struct Known<'a> {
     pub(super) snapshot: Snapshot,
     pub(super) accounts: Accounts,
     pub(super) forecast: Forecast<'a>,
+    /// Nothing is done in it until it is resumed; the forecast is that of the time after.
+    pub(super) suspended: bool,
+    /// Its ResourceDirectory would be deleted.
+    pub(super) removed: bool,
 }
 
 /// When contacts are counted.
@@ -177,7 +181,8 @@ fn no_tree(directories: &[&Known<'_>]) -> Option<Finding> {
 /// How many contacts of each directory nobody holds, if the policy asks.
 fn unmanaged(policy: &Policy, directories: &[&Known<'_>]) -> Vec<UnmanagedCount> {
     let Some(max) = policy.unmanaged_max else { return Vec::new() };
-    let counted = directories.iter().map(|known| {
+    // Nobody counts in a directory that is no more.
+    let counted = directories.iter().filter(|known| !known.removed).map(|known| {
         let Known { name, snapshot, forecast, .. } = known;
         let held: HashSet<_> = forecast.outlooks.iter().filter_map(|it| it.held.as_ref()).collect();
         let before = snapshot.contacts().filter(|it| !held.contains(&it.id)).count();

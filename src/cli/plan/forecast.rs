@@ -46,6 +46,8 @@ pub(super) struct Site<'a> {
     pub(super) judge_adoption: bool,
     /// The operator's own namespace, if it is known.
     pub(super) own_namespace: Option<&'a str>,
+    /// Its ResourceDirectory would be deleted.
+    pub(super) removed: bool,
 }
 
 /// A call that would be made, fit to be shown.
@@ -525,6 +527,9 @@ fn decide(
     if object.spec.suspend == Some(true) {
         return Want::Blocked(plan::suspended());
     }
+    if site.removed {
+        return Want::Blocked(removed_directory(site.name));
+    }
     if let Err(ContactProblem::Invalid(problem)) = &parsed {
         return blocked(Reason::InvalidContact, problem);
     }
@@ -542,6 +547,16 @@ fn decide(
         (None, Some(denial)) => Want::Blocked(denial),
         (None, None) => Want::Present(wanted),
     }
+}
+
+/// What is said of a contact that stays while its ResourceDirectory goes: that waits for those that it
+/// knows, lets them be deleted, and does nothing else for anybody.
+fn removed_directory(name: &str) -> Finding {
+    let message = format!(
+        "the ResourceDirectory `{name}` is removed, and nothing is done for a contact that still names \
+         it; keep it, or take the contact out as well"
+    );
+    Finding::unmet(Reason::DirectoryNotFound, message)
 }
 
 /// Whether the directory admits the namespace of an object; `None`: that is not known.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::super::manifests::{Manifest, Place};
+use super::super::manifests::{self, Manifest, Place};
 use super::super::validate;
 use crate::api::values::{self, Places, Values};
 use crate::api::{self, ContactPolicySpec, MessageContactSpec, parse};
@@ -46,6 +46,23 @@ impl Object {
 /// What a key of a Secret holds; `None`: that cannot be told from the manifest.
 type SecretValue = Option<Vec<u8>>;
 
+/// A Secret of the manifests.
+struct Secret {
+    values: BTreeMap<String, SecretValue>,
+    /// How it is encrypted, in words, if it is.
+    encryption: Option<&'static str>,
+}
+
+/// A Secret with a value that an object takes from it, and that cannot be read.
+pub(super) struct Encrypted<'a> {
+    /// The field that it would give.
+    pub(super) field: &'static str,
+    /// Its name; it stands in the namespace of the object.
+    pub(super) secret: &'a str,
+    /// In words, how it is encrypted.
+    pub(super) how: &'static str,
+}
+
 /// What the manifests hold. Objects of other kinds are left out.
 #[derive(Default)]
 pub(super) struct Given {
@@ -53,7 +70,7 @@ pub(super) struct Given {
     pub(super) contacts: Vec<Object>,
     pub(super) policies: Vec<Policy>,
     /// By namespace and name of the Secret.
-    secrets: HashMap<(String, String), BTreeMap<String, SecretValue>>,
+    secrets: HashMap<(String, String), Secret>,
     /// The labels of the namespaces.
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -79,7 +96,8 @@ impl Given {
             .map(|manifest| (key_of(manifest, namespace), manifest))
             .collect();
         let mut wrong = Vec::new();
-        let mut seen: HashMap<(String, Key), Place> = HashMap::new();
+        // The same Secret may be there encrypted and, from the input, decrypted.
+        let mut seen: HashMap<(String, Key, bool), Place> = HashMap::new();
         let mut given = Self::default();
         for manifest in manifests {
             let key = key_of(manifest, namespace);
@@ -92,7 +110,9 @@ impl Given {
             let kind = manifest.value["kind"].as_str().unwrap_or_default().to_owned();
             if !key.name.is_empty() && is_known(manifest) {
                 let place = manifest.place();
-                if let Some(first) = seen.insert((kind.clone(), key.clone()), place.clone()) {
+                let is_encrypted = is_encrypted(manifest);
+                let it = (kind.clone(), key.clone(), is_encrypted);
+                if let Some(first) = seen.insert(it, place.clone()) {
                     let name = &key.name;
                     let text = format!("{place}: {kind} {name}: it stands at {first} already");
                     wrong.push(text);
@@ -136,10 +156,20 @@ impl Given {
                 Err(_) => cannot_be_followed("the spec cannot be read".to_owned()),
             }
         } else if manifest.is("v1", "Secret") {
-            self.secrets.insert((key.namespace, key.name), secret_data(&manifest.value));
+            self.take_in_secret((key.namespace, key.name), &manifest.value);
         } else if manifest.is("v1", "Namespace") {
             let labels = serde_json::from_value(manifest.value["metadata"]["labels"].clone());
             self.namespaces.insert(key.name, labels.unwrap_or_default());
+        }
+    }
+
+    /// One that is encrypted stands back behind the same one decrypted.
+    fn take_in_secret(&mut self, key: (String, String), value: &Value) {
+        let secret =
+            Secret { values: secret_data(value), encryption: manifests::encryption(value) };
+        let known = self.secrets.get(&key).filter(|known| known.encryption.is_none());
+        if known.is_none() || secret.encryption.is_none() {
+            self.secrets.insert(key, secret);
         }
     }
 
@@ -192,11 +222,25 @@ impl Given {
         place: &api::message_contact::SecretKeyRef,
     ) -> Result<Option<&[u8]>, NotTold> {
         let secret = (object.key.namespace.clone(), place.name.clone());
-        match self.secrets.get(&secret).ok_or(NotTold)?.get(&place.key) {
+        match self.secrets.get(&secret).ok_or(NotTold)?.values.get(&place.key) {
             None => Ok(None),
             Some(Some(bytes)) => Ok(Some(bytes)),
             Some(None) => Err(NotTold),
         }
+    }
+
+    /// The Secrets that are there, and whose values for this object are encrypted.
+    pub(super) fn encrypted<'o>(&self, object: &'o Object) -> Vec<Encrypted<'o>> {
+        let Places { email, phone } = values::places(&object.spec);
+        let fields = [("emailAddress", email), ("phoneNumber", phone)].into_iter();
+        let encrypted = fields.filter_map(|(field, place)| {
+            let place = place?;
+            let key = (object.key.namespace.clone(), place.name.clone());
+            let secret = self.secrets.get(&key)?;
+            let how = secret.encryption.filter(|_| secret.values.get(&place.key) == Some(&None))?;
+            Some(Encrypted { field, secret: &place.name, how })
+        });
+        encrypted.collect()
     }
 }
 
@@ -223,6 +267,10 @@ fn is_known(manifest: &Manifest) -> bool {
         || ours.into_iter().any(|kind| is_ours(manifest, kind))
 }
 
+fn is_encrypted(manifest: &Manifest) -> bool {
+    manifest.is("v1", "Secret") && manifests::encryption(&manifest.value).is_some()
+}
+
 fn key_of(manifest: &Manifest, namespace: &str) -> Key {
     let is_namespaced = is_contact(manifest) || manifest.is("v1", "Secret");
     let namespace = manifest.namespace().unwrap_or(namespace);
@@ -236,13 +284,12 @@ fn spec_of(object: &Value) -> Option<MessageContactSpec> {
 
 /// What a Secret holds. A value that is encrypted, or not base64, is not known.
 fn secret_data(secret: &Value) -> BTreeMap<String, SecretValue> {
-    let is_encrypted = |text: &str| text.starts_with("ENC[");
     let decoded = |value: &Value| {
         let text: String = value.as_str()?.split_whitespace().collect();
         BASE64_STANDARD.decode(text).ok()
     };
     let plain = |value: &Value| {
-        let text = value.as_str().filter(|text| !is_encrypted(text))?;
+        let text = value.as_str().filter(|text| !manifests::is_cipher_text(text))?;
         Some(text.as_bytes().to_vec())
     };
     let fields = |name: &str| secret[name].as_object().cloned().unwrap_or_default();

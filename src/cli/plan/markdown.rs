@@ -5,82 +5,195 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Contact, Report};
+use super::report::{Contact, Coverage, Policy, Report};
 use super::text;
 
-/// Characters of a comment that are used for single contacts: GitHub takes 65,536, GitLab more.
-const CHARS_MAX: usize = 50_000;
+/// Bytes of a comment at most, some sentences of fixed length aside. GitHub takes 65,536 characters,
+/// GitLab more.
+const BYTES_MAX: usize = 60_000;
+
+/// Of these as many for the directories, the policies and the notes at most; contacts have the rest.
+const BYTES_OF_DIRECTORIES: usize = 6_000;
+const BYTES_OF_POLICIES: usize = 14_000;
+const BYTES_OF_NOTES: usize = 6_000;
 
 pub(super) fn render(report: &Report) -> String {
-    let mut out = String::from("### Message contacts\n\n");
-    let _ = writeln!(out, "**{}**\n", text::conclusion(&report.summary));
-    for directory in &report.directories {
-        let _ = writeln!(out, "- {}", code(&text::heading(directory)));
+    let mut left_out = LeftOut::default();
+    let directories = directories(report, &mut left_out);
+    let policies = policies(report, &mut left_out);
+    let notes = notes(report, &mut left_out);
+    let others = directories.len() + policies.len() + notes.len();
+    let contacts = contacts(report, BYTES_MAX.saturating_sub(others), &mut left_out);
+    let conclusion = text::conclusion(&report.summary);
+    let left_out = left_out.told();
+    format!(
+        "### Message contacts\n\n**{conclusion}**\n\n{directories}{contacts}{policies}{notes}{left_out}"
+    )
+}
+
+/// A part of the comment that takes only so much.
+struct Part {
+    text: String,
+    room: usize,
+    is_full: bool,
+}
+
+impl Part {
+    fn new(room: usize) -> Self {
+        Self { text: String::new(), room, is_full: false }
     }
-    let told: Vec<_> = report.contacts.iter().filter(|contact| text::is_told(contact)).collect();
-    if !told.is_empty() {
-        out.push_str("\n| | object | contact | place |\n| --- | --- | --- | --- |\n");
-    }
-    let mut shown = 0;
-    for contact in &told {
-        if out.len() > CHARS_MAX / 2 {
-            break;
+
+    /// Takes a piece, if it and all before it have found room.
+    fn take(&mut self, piece: &str) -> bool {
+        self.is_full |= self.text.len() + piece.len() > self.room;
+        if !self.is_full {
+            self.text.push_str(piece);
         }
-        shown += 1;
-        let Contact { namespace, name, called, file, line, action, .. } = contact;
-        let word = text::word(*action);
-        let word = if contact.error { format!("**{word}**") } else { word.to_owned() };
-        let object = code(&format!("{namespace}/{name}"));
-        let place = code(&format!("{file}:{line}"));
-        let _ = writeln!(out, "| {word} | {object} | {} | {place} |", code(called));
+        !self.is_full
     }
+}
+
+/// What found no room: each kind of thing with how many of it were left out, and of how many.
+#[derive(Default)]
+struct LeftOut(Vec<String>);
+
+impl LeftOut {
+    fn count(&mut self, what: &str, shown: usize, all: usize) {
+        if shown < all {
+            self.0.push(format!("{} of {all} {what}", all - shown));
+        }
+    }
+
+    fn told(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let what = self.0.join(", ");
+        format!(
+            "\nA comment has no room for everything. Left out: {what}; `--output table` has all.\n"
+        )
+    }
+}
+
+fn directories(report: &Report, left_out: &mut LeftOut) -> String {
+    let known = report.directories.iter().map(text::heading);
+    let removed = report.removed_directories.iter().map(|name| text::removal(name));
+    let all: Vec<_> = known.chain(removed).collect();
+    let mut part = Part::new(BYTES_OF_DIRECTORIES);
+    let shown = all.iter().filter(|line| part.take(&format!("- {}\n", code(line)))).count();
+    left_out.count("directories", shown, all.len());
+    part.text
+}
+
+/// A table of the contacts of which there is something to tell, and the details of each; errors first
+/// where there is no room for all.
+fn contacts(report: &Report, room: usize, left_out: &mut LeftOut) -> String {
+    let mut told: Vec<_> =
+        report.contacts.iter().filter(|contact| text::is_told(contact)).collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    let mut rows: Vec<_> = told.iter().map(|contact| row(contact)).collect();
+    if rows.iter().map(String::len).sum::<usize>() > room / 2 {
+        told.sort_by_key(|contact| !contact.error);
+        rows = told.iter().map(|contact| row(contact)).collect();
+    }
+    let mut table = Part::new(room / 2);
+    table.take("\n| | object | contact | place |\n| --- | --- | --- | --- |\n");
+    let shown = rows.iter().filter(|row| table.take(row)).count();
+    left_out.count("contacts", shown, told.len());
+
+    let open = opened(told.len());
+    let head = format!("\n<details{open}><summary>Details</summary>\n\n");
+    let foot = "\n</details>\n";
+    let room = room.saturating_sub(table.text.len() + head.len() + foot.len() + FENCE_EXTRA);
     let mut block = String::new();
+    let (mut detailed, mut fence_len) = (0, 0);
     for contact in told.iter().take(shown) {
-        if out.len() + block.len() > CHARS_MAX {
-            shown = shown.min(told.len().saturating_sub(1));
+        let piece = format!("{}\n{}\n", text::title(contact), text::details(contact));
+        // The fence grows with what it has to hold.
+        fence_len = fence(&piece).len().max(fence_len);
+        if block.len() + piece.len() + fence_len * 2 > room {
             break;
         }
-        let _ = writeln!(block, "{}\n{}", text::title(contact), text::details(contact));
+        block.push_str(&piece);
+        detailed += 1;
     }
-    if !block.is_empty() {
-        let _ = writeln!(out, "\n<details{}><summary>Details</summary>\n", opened(told.len()));
-        out.push_str(&fenced(&block));
-        out.push_str("\n</details>\n");
+    left_out.count("details", detailed, told.len());
+    if block.is_empty() {
+        return table.text;
     }
-    if shown < told.len() {
-        let _ = writeln!(out, "\nNot everything fits here; see the log for the rest.");
+    format!("{}{head}{}{foot}", table.text, fenced(&block))
+}
+
+fn row(contact: &Contact) -> String {
+    let Contact { namespace, name, called, file, line, action, .. } = contact;
+    let word = text::word(*action);
+    let word = if contact.error { format!("**{word}**") } else { word.to_owned() };
+    let object = code(&format!("{namespace}/{name}"));
+    let place = code(&format!("{file}:{line}"));
+    format!("| {word} | {object} | {} | {place} |\n", code(called))
+}
+
+/// What each policy comes to, with its coverage; errors first where there is no room for all.
+fn policies(report: &Report, left_out: &mut LeftOut) -> String {
+    let mut policies: Vec<_> = report.policies.iter().collect();
+    let whole: usize = policies.iter().map(|policy| policy_whole(policy).len()).sum();
+    if whole > BYTES_OF_POLICIES {
+        policies.sort_by_key(|policy| (!policy.error, policy.compliant == "True"));
     }
-    for policy in &report.policies {
-        let _ = writeln!(out, "\n{}", code(&text::policy_line(policy)));
-        if policy.coverage.is_empty() {
-            continue;
+    let mut part = Part::new(BYTES_OF_POLICIES);
+    let (mut shown, mut rows) = (0, 0);
+    for policy in &policies {
+        shown += usize::from(part.take(&policy_line(policy)));
+        let mut coverage = policy.coverage.iter();
+        if let Some(first) = coverage.next() {
+            rows += usize::from(part.take(&format!("{COVERAGE_HEAD}{}", coverage_row(first))));
+            rows += coverage.filter(|row| part.take(&coverage_row(row))).count();
         }
-        out.push_str(
-            "\n| rule | of | in | counted | required | now | after | once confirmed |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-        );
-        for row in &policy.coverage {
-            let after = if row.lost { format!("**{}**", row.after) } else { row.after.to_string() };
-            let member = row.member.as_deref().map(code).unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "| {} | {} | {member} | {} | {} | {} | {after} | {} |",
-                code(&row.rule),
-                row.message_type,
-                row.counted,
-                row.required,
-                row.before,
-                row.confirmed
-            );
-        }
     }
+    left_out.count("policies", shown, policies.len());
+    let all = policies.iter().map(|policy| policy.coverage.len()).sum();
+    left_out.count("rows of coverage", rows, all);
+    part.text
+}
+
+fn policy_whole(policy: &Policy) -> String {
+    let rows: String = policy.coverage.iter().map(coverage_row).collect();
+    let head = if rows.is_empty() { "" } else { COVERAGE_HEAD };
+    format!("{}{head}{rows}", policy_line(policy))
+}
+
+fn policy_line(policy: &Policy) -> String {
+    format!("\n{}\n", code(&text::policy_line(policy)))
+}
+
+const COVERAGE_HEAD: &str = "\n| rule | of | in | counted | required | now | after | once confirmed |\n\
+     | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+
+fn coverage_row(row: &Coverage) -> String {
+    let after = if row.lost { format!("**{}**", row.after) } else { row.after.to_string() };
+    let member = row.member.as_deref().map(code).unwrap_or_default();
+    format!(
+        "| {} | {} | {member} | {} | {} | {} | {after} | {} |\n",
+        code(&row.rule),
+        row.message_type,
+        row.counted,
+        row.required,
+        row.before,
+        row.confirmed
+    )
+}
+
+fn notes(report: &Report, left_out: &mut LeftOut) -> String {
+    let mut part = Part::new(BYTES_OF_NOTES);
     if !report.notes.is_empty() {
-        out.push('\n');
+        part.take("\n");
     }
-    for note in &report.notes {
-        let _ = writeln!(out, "- {}", code(note));
-    }
-    out
+    let notes = report.notes.iter();
+    let shown = notes.filter(|note| part.take(&format!("- {}\n", code(note)))).count();
+    left_out.count("notes", shown, report.notes.len());
+    part.text
 }
 
 /// Few details are shown at once.
@@ -107,15 +220,18 @@ fn code(text: &str) -> String {
 
 /// Lines as a block of code that nothing in them can end.
 fn fenced(lines: &str) -> String {
-    let mut longest = 0;
-    let mut run = 0;
-    for c in lines.chars() {
-        run = if c == '`' { run + 1 } else { 0 };
-        longest = longest.max(run);
-    }
-    let fence = "`".repeat((longest + 1).max(3));
+    let fence = fence(lines);
     // The sign stands in front where the block colours lines by it.
     format!("{fence}diff\n{}\n{fence}\n", lines.trim_end())
+}
+
+/// Bytes of such a block beside its lines and the two fences.
+const FENCE_EXTRA: usize = "diff\n\n\n".len();
+
+/// A fence that is longer than all that stand in these lines.
+fn fence(lines: &str) -> String {
+    let longest = lines.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat((longest + 1).max(3))
 }
 
 #[cfg(test)]

@@ -118,11 +118,12 @@ pub fn run(
     let mut notes = Vec::new();
     let base = base.unwrap_or_default();
     let targets = targets(options, &manifests, &base, &given, lookup, &mut notes)?;
+    let removed = removed(options, &manifests, &base);
     let known = {
         let progress = Line::of_errors(lookup);
-        super::block_on(look(options, &targets, &given, &progress))??
+        super::block_on(look(options, &targets, &removed, &given, &progress))??
     };
-    let report = put_together(options, &targets, &known, &given, notes);
+    let report = put_together(options, &targets, &known, removed, &given, notes);
     let text = match options.output {
         Form::Table => text::render(&report, Paint::of_output(lookup)),
         Form::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -156,7 +157,21 @@ enum Place {
     Closed(Finding),
 }
 
-/// The directories of the manifests, by the names of their ResourceDirectories.
+/// The names of the ResourceDirectories that only the target branch has: they would be deleted.
+fn removed(options: &Options, manifests: &[Manifest], base: &[Manifest]) -> BTreeSet<String> {
+    let named = |all: &[Manifest]| -> BTreeSet<String> {
+        let found = all.iter().filter(|manifest| given::is_directory(manifest));
+        found.map(|manifest| manifest.name().to_owned()).collect()
+    };
+    let mut removed = named(base);
+    let kept = named(manifests);
+    let only = options.cloud.directory.as_ref();
+    removed.retain(|name| !kept.contains(name) && only.is_none_or(|only| only == name));
+    removed
+}
+
+/// The directories of the manifests, by the names of their ResourceDirectories. One that is removed is
+/// among them as long as contacts name it: those that leave with it are deleted through it.
 fn targets(
     options: &Options,
     manifests: &[Manifest],
@@ -209,14 +224,8 @@ fn targets(
             secrets.chain(manifest.copied()).map(|manifest| manifest.value.clone()).collect();
         let only = cloud::Options { directory: Some(name.clone()), ..options.cloud.clone() };
         let target = only.target(&objects, lookup)?;
-        let place = if target.desired.suspended {
-            let message = format!("the ResourceDirectory `{name}` is suspended");
-            Place::Closed(Finding::unmet(Reason::DirectoryNotReady, message))
-        } else {
-            notes.extend(target.notes.iter().cloned());
-            Place::Reached(Box::new(target))
-        };
-        places.insert(name, place);
+        notes.extend(target.notes.iter().cloned());
+        places.insert(name, Place::Reached(Box::new(target)));
     }
     Ok(places)
 }
@@ -225,6 +234,7 @@ fn targets(
 async fn look<'a>(
     options: &Options,
     places: &'a BTreeMap<String, Place>,
+    removed: &BTreeSet<String>,
     given: &'a Given,
     progress: &Line,
 ) -> anyhow::Result<Vec<Known<'a>>> {
@@ -235,13 +245,21 @@ async fn look<'a>(
             Place::Reached(target) => target,
             Place::Closed(why) => {
                 let forecast = forecast::closed(name, given, why);
-                let snapshot = Snapshot::default();
-                all.push(Known { name, id: None, snapshot, accounts: None, forecast });
+                all.push(Known {
+                    name,
+                    id: None,
+                    snapshot: Snapshot::default(),
+                    accounts: None,
+                    forecast,
+                    suspended: false,
+                    removed: false,
+                });
                 continue;
             }
         };
         let mut session = Session::begin(target, Clock::system(), progress)?;
-        let looked = look_at(options, target, given, &mut session).await;
+        let is_removed = removed.contains(name);
+        let looked = look_at(options, target, is_removed, given, &mut session).await;
         session.close().await;
         let known = looked.with_context(|| {
             format!(
@@ -265,6 +283,7 @@ async fn look<'a>(
 async fn look_at<'a>(
     options: &Options,
     target: &'a Target,
+    removed: bool,
     given: &'a Given,
     session: &mut Session<'_>,
 ) -> anyhow::Result<Known<'a>> {
@@ -281,6 +300,7 @@ async fn look_at<'a>(
             now: clock.now(),
             judge_adoption: options.judge_adoption,
             own_namespace: options.operator_namespace.as_deref(),
+            removed,
         };
         match forecast::attempt(&site, given) {
             Attempt::Made(forecast) => break (snapshot, forecast),
@@ -305,7 +325,8 @@ async fn look_at<'a>(
         None
     };
     let id = Some(identity.directory_id);
-    Ok(Known { name, id, snapshot, accounts, forecast })
+    let suspended = target.desired.suspended;
+    Ok(Known { name, id, snapshot, accounts, forecast, suspended, removed })
 }
 
 /// Everything that is said.
@@ -313,13 +334,13 @@ fn put_together(
     options: &Options,
     places: &BTreeMap<String, Place>,
     known: &[Known<'_>],
+    removed: BTreeSet<String>,
     given: &Given,
     mut notes: Vec<String>,
 ) -> Report {
-    let mut contacts: Vec<_> = known
-        .iter()
-        .flat_map(|known| known.forecast.outlooks.iter().map(|outlook| contact(known, outlook)))
-        .collect();
+    let of = |known| move |outlook| contact(known, outlook, given);
+    let mut contacts: Vec<_> =
+        known.iter().flat_map(|known| known.forecast.outlooks.iter().map(of(known))).collect();
     contacts.sort_by(|one, other| {
         (&one.directory, &one.namespace, &one.name).cmp(&(
             &other.directory,
@@ -347,10 +368,12 @@ fn put_together(
     }
     summary.errors = contacts.iter().filter(|contact| contact.error).count()
         + policies.iter().filter(|policy| policy.error).count();
+    summary.directories_removed = removed.len();
+    summary.directories_suspended = known.iter().filter(|known| known.suspended).count();
     let Summary { create, update, adopt, delete, release, .. } = summary;
     let result = if summary.errors > 0 {
         report::Result::Errors
-    } else if create + update + adopt + delete + release > 0 {
+    } else if create + update + adopt + delete + release + removed.len() > 0 {
         report::Result::Changes
     } else {
         report::Result::NoChanges
@@ -366,13 +389,24 @@ fn put_together(
             id: printable(known.id.as_ref()?.as_str()),
             contacts: known.snapshot.contacts().len(),
             unmanaged: unmanaged.collect(),
+            suspended: known.suspended,
         })
     });
     let directories = directories.collect();
-    Report { version: 1, result, summary, directories, contacts, policies, notes }
+    let removed_directories = removed.iter().map(|name| printable(name)).collect();
+    Report {
+        version: 1,
+        result,
+        summary,
+        directories,
+        removed_directories,
+        contacts,
+        policies,
+        notes,
+    }
 }
 
-fn contact(known: &Known<'_>, outlook: &Outlook<'_>) -> report::Contact {
+fn contact(known: &Known<'_>, outlook: &Outlook<'_>, given: &Given) -> report::Contact {
     let Outlook { object, synced, bound, drift, opinions, .. } = outlook;
     let action = action(outlook);
     let unmet = |finding: &&Finding| finding.status != Status::True;
@@ -389,6 +423,14 @@ fn contact(known: &Known<'_>, outlook: &Outlook<'_>) -> report::Contact {
     let id = outlook.held.as_ref().or(outlook.holds.as_ref());
     let id = id.filter(|id| !imagined::Imagined::is_new(id));
     let unknown = [(outlook.unknown.email, "emailAddress"), (outlook.unknown.phone, "phoneNumber")];
+    let unknown: Vec<_> = unknown.into_iter().filter(|(is, _)| *is).map(|it| it.1).collect();
+    let mut encrypted = given.encrypted(object);
+    encrypted.retain(|it| unknown.contains(&it.field));
+    let is_changed = !object.is_as_before() || known.removed;
+    let does_something = matches!(
+        action,
+        Action::Create | Action::Update | Action::Adopt | Action::Delete | Action::Release
+    );
     report::Contact {
         namespace: printable(&object.key.namespace),
         name: printable(&object.key.name),
@@ -410,8 +452,17 @@ fn contact(known: &Known<'_>, outlook: &Outlook<'_>) -> report::Contact {
         reason: said.map(|finding| finding.reason.as_str()),
         message: said.map(|finding| printable(&finding.message)),
         violations: violations.collect(),
-        unknown: unknown.into_iter().filter(|(is, _)| *is).map(|(_, field)| field).collect(),
-        error: !object.removed && is_refusal(synced.reason) && !object.is_as_before(),
+        unknown,
+        encrypted: encrypted
+            .into_iter()
+            .map(|given::Encrypted { field, secret, how }| report::Encrypted {
+                field,
+                secret: printable(secret),
+                how,
+            })
+            .collect(),
+        waits_for_resume: known.suspended && does_something,
+        error: !object.removed && is_refusal(synced.reason) && is_changed,
     }
 }
 
@@ -489,9 +540,18 @@ fn not_known(
             notes.insert(format!("where the accounts of `{name}` stand is not known: {failure}"));
         }
     }
-    let outlooks = known.iter().flat_map(|known| &known.forecast.outlooks);
+    let outlooks = || known.iter().flat_map(|known| &known.forecast.outlooks);
+    for outlook in outlooks().filter(|it| it.unknown.email || it.unknown.phone) {
+        for given::Encrypted { secret, how, .. } in given.encrypted(outlook.object) {
+            let namespace = &outlook.object.key.namespace;
+            notes.insert(format!(
+                "the Secret `{namespace}/{secret}` is {how}, and what it holds is not known: decrypt \
+                 it for the plan (`sops --decrypt FILE | message-contact-operator plan -f PATH -f -`)"
+            ));
+        }
+    }
     let unknown: usize =
-        outlooks.map(|it| usize::from(it.unknown.email) + usize::from(it.unknown.phone)).sum();
+        outlooks().map(|it| usize::from(it.unknown.email) + usize::from(it.unknown.phone)).sum();
     if unknown > 0 {
         notes.insert(format!(
             "values that stand in Secrets which the manifests do not hold, or hold encrypted: \

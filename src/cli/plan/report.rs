@@ -14,6 +14,8 @@ pub(super) struct Report {
     pub(super) result: Result,
     pub(super) summary: Summary,
     pub(super) directories: Vec<Directory>,
+    /// ResourceDirectories that only the target branch has: they would be deleted.
+    pub(super) removed_directories: Vec<String>,
     /// All objects, those without a change included.
     pub(super) contacts: Vec<Contact>,
     pub(super) policies: Vec<Policy>,
@@ -34,6 +36,7 @@ pub(super) enum Result {
 
 /// How many contacts there are of each action.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
     pub(super) create: usize,
     pub(super) update: usize,
@@ -44,6 +47,10 @@ pub(super) struct Summary {
     pub(super) reported: usize,
     pub(super) waiting: usize,
     pub(super) refused: usize,
+    /// ResourceDirectories that would be deleted.
+    pub(super) directories_removed: usize,
+    /// ResourceDirectories in which nothing is done until they are resumed.
+    pub(super) directories_suspended: usize,
     /// What makes the exit code 1.
     pub(super) errors: usize,
 }
@@ -58,6 +65,8 @@ pub(super) struct Directory {
     pub(super) contacts: usize,
     /// Contacts that no MessageContact holds, in the end.
     pub(super) unmanaged: Vec<Unmanaged>,
+    /// Nothing is done in it until it is resumed; what is told is what would be done then.
+    pub(super) suspended: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,6 +126,11 @@ pub(super) struct Contact {
     pub(super) violations: Vec<Violation>,
     /// Fields whose values stand in Secrets and are not known.
     pub(super) unknown: Vec<&'static str>,
+    /// Those of them whose Secret is there and encrypted.
+    pub(super) encrypted: Vec<Encrypted>,
+    /// What is told is done only once its directory, which is suspended, is resumed.
+    #[serde(rename = "waitsForResume")]
+    pub(super) waits_for_resume: bool,
     /// Whether it makes the exit code 1.
     pub(super) error: bool,
 }
@@ -151,6 +165,15 @@ pub(super) struct Field {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<String>,
     pub(super) after: String,
+}
+
+/// A field whose value stands encrypted in a Secret.
+#[derive(Debug, Serialize)]
+pub(super) struct Encrypted {
+    pub(super) field: &'static str,
+    pub(super) secret: String,
+    /// In words, such as `encrypted by SOPS`.
+    pub(super) how: &'static str,
 }
 
 #[derive(Debug, Serialize)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::terminal::{self, DOUBT, FINE, Paint, WRONG};
-use super::report::{Action, Call, Contact, Directory, Field, Policy, Report, Summary};
+use super::report::{Action, Call, Contact, Directory, Encrypted, Field, Policy, Report, Summary};
 
 /// Names of unmanaged contacts that are shown; the rest is counted.
 const UNMANAGED_SHOWN: usize = 10;
@@ -12,6 +12,9 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     for directory in &report.directories {
         let _ = writeln!(out, "{}", heading(directory));
+    }
+    for name in &report.removed_directories {
+        let _ = writeln!(out, "{}", removal(name));
     }
     for contact in report.contacts.iter().filter(|contact| is_told(contact)) {
         let _ = write!(out, "\n{}", paint.like(colour(contact), &title(contact)));
@@ -104,7 +107,17 @@ pub(super) fn details(contact: &Contact) -> String {
         let _ = writeln!(out, "    differs  {}", field_text(field));
     }
     for field in &contact.unknown {
-        let _ = writeln!(out, "    {field}: unknown, it stands in a Secret");
+        let place = match contact.encrypted.iter().find(|it| it.field == *field) {
+            Some(Encrypted { secret, how, .. }) => {
+                format!("the Secret `{secret}`, which is {how}: decrypt it for the plan")
+            }
+            None => "a Secret".to_owned(),
+        };
+        let _ = writeln!(out, "    {field}: unknown, it stands in {place}");
+    }
+    if contact.waits_for_resume {
+        let directory = &contact.directory;
+        let _ = writeln!(out, "    not before the ResourceDirectory `{directory}` is resumed");
     }
     if let (Some(reason), Some(message)) = (contact.reason, &contact.message) {
         let _ = writeln!(out, "    {reason}: {message}");
@@ -129,7 +142,7 @@ fn field_text(field: &Field) -> String {
 
 /// How much is known of a directory.
 pub(super) fn heading(directory: &Directory) -> String {
-    let Directory { name, id, contacts, unmanaged } = directory;
+    let Directory { name, id, contacts, unmanaged, suspended } = directory;
     let mut text = format!("ResourceDirectory {name} ({id}): {contacts} contacts");
     if !unmanaged.is_empty() {
         let names = unmanaged.iter().take(UNMANAGED_SHOWN).map(|it| it.name.as_str());
@@ -138,7 +151,21 @@ pub(super) fn heading(directory: &Directory) -> String {
         let more = if count > UNMANAGED_SHOWN { ", …" } else { "" };
         let _ = write!(text, "; {count} that no manifest here manages: {names}{more}");
     }
+    if *suspended {
+        text.push_str(
+            "; it is suspended: nothing is done in it until it is resumed, and what is told here is \
+             what is done then",
+        );
+    }
     text
+}
+
+/// What is said of a ResourceDirectory that only the target branch has.
+pub(super) fn removal(name: &str) -> String {
+    format!(
+        "ResourceDirectory {name} is removed: contacts that leave with it are deleted or let go, \
+         nothing else is done in it, and what is in the cloud besides stays there"
+    )
 }
 
 fn policy_text(policy: &Policy, paint: Paint) -> String {
@@ -193,6 +220,8 @@ pub(super) fn conclusion(summary: &Summary) -> String {
         reported,
         waiting,
         refused,
+        directories_removed,
+        directories_suspended,
         errors,
     } = summary;
     let mut parts = vec![
@@ -210,10 +239,17 @@ pub(super) fn conclusion(summary: &Summary) -> String {
     ];
     let others = others.into_iter().filter(|(count, _)| **count > 0);
     parts.extend(others.map(|(count, what)| format!("{count} {what}")));
-    let errors = match errors {
+    let counted = |count: &usize, one: &str, several: &str| match count {
         0 => String::new(),
-        1 => "; 1 error".to_owned(),
-        errors => format!("; {errors} errors"),
+        1 => format!("; 1 {one}"),
+        count => format!("; {count} {several}"),
     };
-    format!("Plan: {}{errors}.", parts.join(", "))
+    let removed = counted(directories_removed, "directory removed", "directories removed");
+    let suspended = counted(
+        directories_suspended,
+        "directory is suspended, and nothing is done in it until it is resumed",
+        "directories are suspended, and nothing is done in them until they are resumed",
+    );
+    let errors = counted(errors, "error", "errors");
+    format!("Plan: {}{removed}{suspended}{errors}.", parts.join(", "))
 }
