@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::domain::access::{AccessKeys, Endpoint};
 use crate::domain::call::{Call, CallError, ErrorCode, FailureClass, Reply, RequestId};
+use crate::uptime::Moment;
 use credentials::provider::Provider;
 use transport::{Answer, Limits, NoAnswer, Transport};
-use crate::uptime::Moment;
 
 pub use credentials::Credentials;
 
