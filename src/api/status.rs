@@ -259,12 +259,12 @@ pub fn directory(
 pub struct PolicyFacts<'a> {
     /// The generation of the spec that was judged.
     pub generation: i64,
-    /// How many contacts there are; `None` keeps what was counted before.
+    /// How many contacts there are; `None`: nothing was counted.
     pub contacts: Option<PolicyCounts>,
-    /// What is not as demanded, in any number; `None` keeps what was found before.
-    pub violations: Option<Vec<ViolationStatus>>,
-    /// What `coverage` demands and what there is; `None` keeps what was found before.
-    pub coverage: Option<Vec<CoverageStatus>>,
+    /// What is not as demanded, in any number.
+    pub violations: Vec<ViolationStatus>,
+    /// What `coverage` demands and what there is.
+    pub coverage: Vec<CoverageStatus>,
     /// Whether the policy was evaluated.
     pub ready: &'a Finding,
     /// Whether everything that it demands holds.
@@ -283,7 +283,7 @@ pub fn policy(
     let PolicyFacts {
         generation,
         contacts,
-        violations,
+        mut violations,
         coverage,
         ready,
         compliant,
@@ -294,7 +294,6 @@ pub fn policy(
     };
     let mut conditions = vec![render("Ready", ready), render("Compliant", compliant)];
     conditions.extend(progress(&previous.conditions, ready, generation, now));
-    let mut violations = violations.unwrap_or_else(|| previous.violations.clone());
     violations.truncate(VIOLATIONS_MAX);
     for violation in &mut violations {
         violation.message = cut(&violation.message, MESSAGE_CHARS_MAX);
@@ -305,9 +304,9 @@ pub fn policy(
             handled_requested_at,
             previous.last_handled_reconcile_at.as_ref(),
         ),
-        contacts: contacts.or(previous.contacts),
+        contacts,
         violations,
-        coverage: coverage.unwrap_or_else(|| previous.coverage.clone()),
+        coverage,
         conditions,
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::cloud::{self, Listing, Target};
-use super::terminal::{Line, notice};
+use super::terminal::{Line, notice, printable};
 use super::{manifests, validate};
 use crate::api::names::is_object_name;
 use crate::api::{self, MessageContactSpec, parse};
@@ -107,12 +107,12 @@ fn export(
             manifests.write(&mut documents)?;
         }
     }
-    let directory = &listing.identity.directory_id;
+    let directory = printable(listing.identity.directory_id.as_str());
     let mut yaml = format!(
         "# {contacts} contacts of the directory {directory} that none of the given manifests manages.\n"
     );
     for line in &left_out {
-        writeln!(yaml, "# {line}")?;
+        writeln!(yaml, "# {}", printable(line))?;
     }
     yaml.push_str(&documents);
     Ok(Exported { yaml, contacts, left_out })

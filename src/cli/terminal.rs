@@ -120,7 +120,7 @@ impl Progress for Line {
         if self.terminal {
             self.shown.store(true, Ordering::Relaxed);
             let mut out = io::stderr().lock();
-            let _ = write!(out, "\r\u{1b}[K{what} …").and_then(|()| out.flush());
+            let _ = write!(out, "\r\u{1b}[K{} …", printable(what)).and_then(|()| out.flush());
         }
     }
 }

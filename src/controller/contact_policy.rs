@@ -17,8 +17,9 @@ use super::report::{self, Happening, Interrupted, Written};
 use super::standings::{Asked, Found, Standing};
 use crate::api::contact_policy::{CoverageStatus, PolicyCounts, ViolationStatus};
 use crate::api::open_report::Report;
+use crate::api::parse::{self, Problem};
 use crate::api::status::PolicyFacts;
-use crate::api::{self, ContactPolicy, parse};
+use crate::api::{self, ContactPolicy};
 use crate::directory::{Directory, Outcome, Priority};
 use crate::domain::call::{Action as Operation, Call, CallError, FailureClass, Page, Reply};
 use crate::domain::contact::DirectoryId;
@@ -44,18 +45,14 @@ pub(super) async fn reconcile(
     world: Arc<World>,
 ) -> Result<Action, Interrupted> {
     let name = object.name_any();
+    let (asked, now) = (is_asked(&object), world.clock.now());
     let policy = match parse::policy(&name, &object.spec) {
         Ok(policy) => policy,
         Err(problem) => {
-            let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
-            let compliant = Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
-            let said = Evaluation { ready, compliant };
-            let news =
-                News { said, contacts: None, violations: None, coverage: None, reports: None };
-            return tell(&world, &object, news).await;
+            let wanted = open_reports::are_wanted(&world, &object, asked).await;
+            return tell(&world, &object, nothing_found(&problem, wanted)).await;
         }
     };
-    let (asked, now) = (is_asked(&object), world.clock.now());
     let no_tree = read_trees(&world, &policy, asked).await;
     let reports = open_reports::are_wanted(&world, &object, asked).await.then_some(&*object);
     // What was found for another spec is not told as if it was for this one.
@@ -91,13 +88,29 @@ pub(super) fn interrupted(
     Action::requeue(PAUSE)
 }
 
-/// What is told of a policy. What was not found anew stays as it was told.
+/// What is told of a policy.
 struct News {
     said: Evaluation,
+    /// `None`: nothing was counted.
     contacts: Option<PolicyCounts>,
-    violations: Option<Vec<ViolationStatus>>,
-    coverage: Option<Vec<CoverageStatus>>,
+    violations: Vec<ViolationStatus>,
+    coverage: Vec<CoverageStatus>,
+    /// `None`: reports are not wanted.
     reports: Option<Vec<Report>>,
+}
+
+/// What is told of a policy that cannot be followed: what it found while it could is not told any
+/// more, and its reports are deleted if reports are `wanted`.
+fn nothing_found(problem: &Problem, wanted: bool) -> News {
+    let ready = Finding::unmet(Reason::InvalidPolicy, problem.to_string());
+    let compliant = Finding::unknown(Reason::InvalidPolicy, "the spec cannot be followed");
+    News {
+        said: Evaluation { ready, compliant },
+        contacts: None,
+        violations: Vec::new(),
+        coverage: Vec::new(),
+        reports: wanted.then(Vec::new),
+    }
 }
 
 /// Puts together what was found. Reports are made for the object that is given, if one is.
@@ -132,8 +145,8 @@ fn put_together(
             compliant: count(judged.len() - violating - unknown),
             violating: count(violating),
         }),
-        violations: Some(violations_of(standing)),
-        coverage: Some(rows.iter().map(row_status).collect()),
+        violations: violations_of(standing),
+        coverage: rows.iter().map(row_status).collect(),
         reports,
     }
 }

@@ -44,9 +44,16 @@ pub(super) struct OpenReports {
     stored: Mutex<HashMap<String, Stored>>,
 }
 
-/// What was stored for a policy: a hash of each report, by its namespace; `None` is the one for the
-/// cluster as a whole.
-type Stored = BTreeMap<Option<String>, u64>;
+/// What was stored for a policy: a hash of each report.
+type Stored = BTreeMap<Place, u64>;
+
+/// What became of those reports of a policy that say something new.
+#[derive(Default)]
+struct News {
+    written: BTreeSet<Place>,
+    /// Why those were not that were refused while others may be written.
+    refused: BTreeMap<Place, Box<Status>>,
+}
 
 /// Whether reports can be written.
 #[derive(Debug, Default)]
@@ -54,7 +61,12 @@ struct Known {
     state: State,
     /// It was said that they may not be written.
     was_told: bool,
+    /// Where it was said that one was refused while others were written, and with which code.
+    refused: BTreeSet<(Place, u16)>,
 }
+
+/// Where a report stands: in a namespace, or, `None`, for the cluster as a whole.
+type Place = Option<String>;
 
 #[derive(Debug, Default, Clone, Copy)]
 enum State {
@@ -227,8 +239,9 @@ pub(super) async fn publish(
     let published = bring_up_to_date(world, (&uid, &name), reports).await;
     let mut known = world.open_reports.api.lock().await;
     match published {
-        Ok(()) => {
+        Ok(news) => {
             known.was_told = false;
+            known.tell(&news);
             Ok(())
         }
         Err(Interrupted::Refused(kube::Error::Api(refusal))) if refusal.code == 403 => {
@@ -246,10 +259,24 @@ pub(super) async fn publish(
             Ok(())
         }
         Err(Interrupted::Refused(kube::Error::Api(refusal))) if is_final(&refusal) => {
-            tracing::warn!(policy = name, code = refusal.code, "a report was refused");
+            tracing::warn!(policy = name, code = refusal.code, "reports were refused");
             Ok(())
         }
         Err(error) => Err(error),
+    }
+}
+
+impl Known {
+    /// Says once of each place that reports are refused there, until one is written.
+    fn tell(&mut self, News { written, refused }: &News) {
+        self.refused.retain(|(place, _)| !written.contains(place));
+        for (place, why) in refused {
+            let (namespace, code) = (place.as_deref(), why.code);
+            if self.refused.insert((place.clone(), code)) {
+                let advice = if code == 403 { RIGHTS } else { "look at the rules of admission" };
+                tracing::warn!(namespace, code, "reports are refused there alone: {advice}");
+            }
+        }
     }
 }
 
@@ -258,17 +285,17 @@ fn is_final(refusal: &Status) -> bool {
     (400..500).contains(&refusal.code) && ![409, 429].contains(&refusal.code)
 }
 
-/// Whether others may be taken all the same: a quota, say, or a rule of admission. A right that is
-/// missing is missing for all.
+/// Whether others may be taken all the same: a right that is missing in one namespace, its quota, a
+/// rule of admission.
 fn is_of_one(refusal: &Status) -> bool {
-    is_final(refusal) && ![401, 403, 404].contains(&refusal.code)
+    is_final(refusal) && ![401, 404].contains(&refusal.code)
 }
 
 async fn bring_up_to_date(
     world: &World,
     (uid, name): (&str, &str),
     reports: &[Report],
-) -> Result<(), Interrupted> {
+) -> Result<News, Interrupted> {
     let mut stored = match world.open_reports.stored(uid) {
         Some(stored) => stored,
         None => look_up(world, (uid, name), reports).await?,
@@ -284,18 +311,21 @@ async fn write_news(
     name: &str,
     reports: &[Report],
     stored: &mut Stored,
-) -> Result<(), Interrupted> {
-    let mut refused = None;
+) -> Result<News, Interrupted> {
+    let mut news = News::default();
     for report in reports {
         let hash = hash_of(report);
         if stored.get(&report.namespace) == Some(&hash) {
             continue;
         }
         match apply(world, report).await {
-            Ok(()) => drop(stored.insert(report.namespace.clone(), hash)),
+            Ok(()) => {
+                stored.insert(report.namespace.clone(), hash);
+                news.written.insert(report.namespace.clone());
+            }
             // One namespace must not keep the others from hearing.
             Err(Interrupted::Refused(kube::Error::Api(why))) if is_of_one(&why) => {
-                refused = refused.or(Some(why));
+                news.refused.insert(report.namespace.clone(), why);
             }
             Err(error) => return Err(error),
         }
@@ -303,10 +333,20 @@ async fn write_news(
     let said: BTreeSet<_> = reports.iter().map(|report| &report.namespace).collect();
     let surplus: Vec<_> = stored.keys().filter(|it| !said.contains(it)).cloned().collect();
     for namespace in surplus {
-        delete(world, name, namespace.as_deref()).await?;
-        stored.remove(&namespace);
+        match delete(world, name, namespace.as_deref()).await {
+            Ok(()) => drop(stored.remove(&namespace)),
+            Err(Interrupted::Refused(kube::Error::Api(why))) if is_of_one(&why) => {
+                news.refused.insert(namespace, why);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    refused.map_or(Ok(()), |why| Err(Interrupted::Refused(kube::Error::Api(why))))
+    // Where nothing of the policy can be stored, the right is missing for all.
+    let is_closed = stored.keys().all(|place| news.refused.contains_key(place));
+    match news.refused.values().find(|why| is_closed && why.code == 403) {
+        Some(why) => Err(Interrupted::Refused(kube::Error::Api(why.clone()))),
+        None => Ok(news),
+    }
 }
 
 /// What the cluster has of a policy's reports when this process looks for the first time.
@@ -329,8 +369,18 @@ async fn look_up(
             seen.iter().map(of).collect()
         }
     };
-    for api in of_namespaces.into_iter().chain(of_all) {
-        let found = within(api.list(&ours)).await?;
+    let is_scoped = world.environment.scope != Scope::All;
+    let of_namespaces = of_namespaces.into_iter().map(|api| (api, is_scoped));
+    for (api, is_one_of_several) in of_namespaces.chain(of_all.map(|api| (api, false))) {
+        let found = match within(api.list(&ours)).await {
+            // In one of several namespaces; what is to be written there tells.
+            Err(Interrupted::Refused(kube::Error::Api(why)))
+                if why.code == 403 && is_one_of_several =>
+            {
+                continue;
+            }
+            found => found?,
+        };
         // Anybody may put our label on a report of their own.
         for object in found.items.into_iter().filter(|object| object.name_any() == name) {
             let namespace = object.namespace();

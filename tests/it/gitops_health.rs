@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use directory_simulator::switches::Tolerance;
 use directory_simulator::{Fault, FaultKind, Options};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use message_contact_operator::api::{ContactPolicy, MessageContact, ResourceDirectory};
@@ -276,13 +275,7 @@ async fn each_state_of_a_policy_is_judged_rightly_by_all() {
 async fn a_policy_that_cannot_be_followed_fails_at_once() {
     let own = Own::new(stand::another_cluster().await);
     let cluster = own.cluster();
-    let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
-    let values =
-        "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";
-    let patch = serde_json::from_value(json!([{ "op": "remove", "path": values }])).unwrap();
-    let definition = "contactpolicies.message-contacts.dev";
-    let patch = Patch::<()>::Json(patch);
-    crds.patch(definition, &PatchParams::default(), &patch).await.unwrap();
+    stand::take_any_enforcement(cluster).await;
     let operator = tokio::spawn(stand::run_operator(operator_client(cluster), Clock::system()));
     let stand = Stand::on(cluster, Options::default()).await;
     let object = json!({ "apiVersion": "message-contacts.dev/v1alpha1", "kind": "ContactPolicy",

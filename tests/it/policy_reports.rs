@@ -9,6 +9,7 @@ use kube::api::{
 use kube::{ResourceExt as _, core::ApiResource};
 use message_contact_operator::api::{CustomResourceDefinition, open_report};
 use message_contact_operator::clock::Clock;
+use message_contact_operator::controller::{Environment, Scope};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -16,8 +17,11 @@ use crate::many::operator_client;
 use crate::namespace_deleted::{has_controller_manager, with_controller_manager};
 use crate::rights;
 use crate::secrets::{all_but_secrets, grant};
-use crate::stand::{self, Own, PATIENCE, Stand, condition_of, is_gone};
+use crate::stand::{
+    self, OPERATOR_NAMESPACE, Own, PATIENCE, Stand, becomes, condition_of, is_gone,
+};
 use crate::values_from_secrets::mail_from;
+use crate::watch_namespace::grant_in;
 
 /// The definitions as the project of that name releases them.
 async fn definitions() -> Vec<CustomResourceDefinition> {
@@ -32,7 +36,8 @@ async fn definitions() -> Vec<CustomResourceDefinition> {
     files.map(read).into()
 }
 
-async fn install(cluster: &Cluster) {
+/// Installs them.
+pub async fn install(cluster: &Cluster) {
     cluster.apply_crds(&definitions().await).await.unwrap();
 }
 
@@ -46,17 +51,26 @@ async fn uninstall(cluster: &Cluster) {
 }
 
 impl Stand {
-    fn reports_in(&self, namespace: &str) -> Api<DynamicObject> {
+    pub fn reports_in(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &open_report::resource(true))
     }
 
-    fn cluster_reports(&self) -> Api<DynamicObject> {
+    pub fn cluster_reports(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &open_report::resource(false))
     }
 
     /// The name of the reports of a policy.
-    fn report(&self, policy: &str) -> String {
+    pub fn report(&self, policy: &str) -> String {
         format!("contactpolicy-{}", self.policy(policy))
+    }
+
+    /// A contact in that namespace, without a phone number, once it is in the cloud.
+    async fn settled_in(&self, namespace: &str, name: &str) {
+        let mut contact = self.manifest("desk", name, json!({}));
+        contact["metadata"]["namespace"] = json!(namespace);
+        let contacts = self.contacts_in(namespace);
+        stand::apply(&contacts, &contact).await.unwrap();
+        becomes(&contacts, "desk", "Synced", "InSync").await;
     }
 
     /// Waits until a policy was looked at because somebody asked for it.
@@ -70,7 +84,7 @@ impl Stand {
 }
 
 /// Waits until a report has that summary.
-async fn counts(api: &Api<DynamicObject>, name: &str, summary: Value) -> DynamicObject {
+pub async fn counts(api: &Api<DynamicObject>, name: &str, summary: Value) -> DynamicObject {
     cluster::wait_for(PATIENCE, &format!("{name} says {summary}"), || async {
         let found = api.get(name).await.map_err(|error| error.to_string())?;
         if found.data["summary"] == summary { Ok(found) } else { Err(found.data.to_string()) }
@@ -79,7 +93,7 @@ async fn counts(api: &Api<DynamicObject>, name: &str, summary: Value) -> Dynamic
     .unwrap()
 }
 
-fn summary(pass: u32, fail: u32, warn: u32, error: u32) -> Value {
+pub fn summary(pass: u32, fail: u32, warn: u32, error: u32) -> Value {
     json!({ "pass": pass, "fail": fail, "warn": warn, "error": error, "skip": 0 })
 }
 
@@ -289,6 +303,186 @@ async fn without_the_right_to_write_reports_policies_are_followed_and_it_is_said
     counts(&reports, &name, summary(0, 0, 4, 0)).await;
     // Also what says the same as before.
     counts(&stand.cluster_reports(), &name, summary(1, 0, 0, 0)).await;
+    operator.abort();
+    let _ = operator.await;
+}
+
+/// A policy speaks of contacts in three namespaces, and in the second of them reports are refused.
+async fn one_of_three_is_refused(is_scoped: bool) {
+    crate::privacy::listen();
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
+    install(cluster).await;
+    let stand = Stand::on(cluster, Options::default()).await;
+    // In the order in which they are written.
+    let mut namespaces = Vec::new();
+    for prefix in ["before", "closed", "desks"] {
+        namespaces.push(cluster.namespace(prefix).await.unwrap());
+    }
+    let [before, closed, behind] = &namespaces[..] else { unreachable!() };
+    let (user, group) = ("operator-of-some-reports", "openreports.io");
+    let all_verbs = ["list", "create", "patch", "delete"];
+    let in_one = json!([rights::rule(group, "reports", &all_verbs)]);
+    grant(&stand, user, user, all_but_secrets()).await;
+    let mut of_all = vec![rights::rule(group, "clusterreports", &all_verbs)];
+    of_all.extend((!is_scoped).then(|| rights::rule(group, "reports", &["list"])));
+    grant(&stand, user, "and-reports", json!(of_all)).await;
+    for namespace in [before, behind] {
+        grant_in(&stand.client, namespace, user, &in_one).await;
+    }
+    let allowed = vec![stand.simulator.endpoint()];
+    let mut environment =
+        Environment::new(OPERATOR_NAMESPACE.to_owned(), allowed, stand::environment);
+    if is_scoped {
+        environment.scope = Scope::of(namespaces.clone());
+    }
+    let client = cluster.client_as(user, &[]);
+    let operator = tokio::spawn(stand::run_operator_in(client, environment, Clock::system()));
+    stand.apply_directory(json!({ "pollInterval": "1h" })).await;
+    for (namespace, name) in namespaces.iter().zip(["Sunce", "Sunjian", "Lusu"]) {
+        stand.settled_in(namespace, name).await;
+    }
+    let spec = json!({ "enforcement": "Deny", "contact": { "phoneNumber": "Required" },
+        "unmanagedContacts": { "max": 0 } });
+    for policy in ["phones", "numbers"] {
+        stand.apply_policy(policy, spec.clone()).await;
+    }
+
+    // The others have theirs, of each policy, and each tells of its own contacts alone.
+    let [phones, numbers] = ["phones", "numbers"].map(|policy| stand.report(policy));
+    for report in [&phones, &numbers] {
+        for namespace in [before, behind] {
+            let report = counts(&stand.reports_in(namespace), report, summary(0, 1, 0, 0)).await;
+            assert_eq!(report.data["results"][0]["resources"][0]["namespace"], json!(namespace));
+        }
+        counts(&stand.cluster_reports(), report, summary(1, 0, 0, 0)).await;
+    }
+    let refusing = stand.reports_in(closed);
+    for text in ["once", "twice"] {
+        stand.ask_policy("phones", text).await;
+        stand.ask_policy("numbers", text).await;
+    }
+    assert!(refusing.get_opt(&phones).await.unwrap().is_none());
+    // It is said once, of that namespace, and not of all.
+    let said = |log: &str| -> usize {
+        let of_closed = format!("namespace=\"{closed}\" code=403");
+        let lines = log.lines().filter(|line| line.contains("reports are refused there alone"));
+        lines.inspect(|line| assert!(line.contains(&of_closed), "{line}")).count()
+    };
+    let log = stand.told().await.log;
+    assert_eq!(said(&log), 1, "{log}");
+    assert!(!log.contains("reports of policies may not be written"));
+
+    // With the right they come there as well, and when it ends that is said once more.
+    grant_in(&stand.client, closed, user, &in_one).await;
+    stand.ask_policy("phones", "now").await;
+    counts(&refusing, &phones, summary(0, 1, 0, 0)).await;
+    grant_in(&stand.client, closed, user, &json!([])).await;
+    let as_operator = cluster.client_as(user, &[]);
+    let as_operator: Api<DynamicObject> =
+        Api::namespaced_with(as_operator, closed, &open_report::resource(true));
+    cluster::wait_for(PATIENCE, "the right has ended", || async {
+        let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        match as_operator.delete(&phones, &dry).await {
+            Err(kube::Error::Api(refusal)) if refusal.code == 403 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    let number = json!({ "spec": { "phoneNumber": "86-13800138003" } });
+    let params = PatchParams::default();
+    stand.private.add("13800138003");
+    stand.contacts_in(closed).patch("desk", &params, &Patch::Merge(&number)).await.unwrap();
+    cluster::wait_for(PATIENCE, "it is said again", || async {
+        let said = said(&stand.told().await.log);
+        if said == 2 { Ok(()) } else { Err(said.to_string()) }
+    })
+    .await
+    .unwrap();
+    // What was refused is as it was, and the others are not.
+    counts(&refusing, &phones, summary(0, 1, 0, 0)).await;
+    counts(&stand.reports_in(behind), &phones, summary(0, 1, 0, 0)).await;
+    operator.abort();
+    let _ = operator.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_refuses_reports_keeps_no_other_from_its_own_and_that_is_said_once() {
+    one_of_three_is_refused(false).await;
+}
+
+/// As above, and the operator may not even list the reports there.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_of_the_namespaces_that_are_watched() {
+    one_of_three_is_refused(true).await;
+}
+
+/// Waits until nothing is told of what a policy has found.
+async fn says_nothing_any_more(stand: &Stand, policy: &str, namespaces: [&str; 2]) {
+    let name = stand.policy(policy);
+    let object = becomes(&stand.policies(), &name, "Ready", "InvalidPolicy").await;
+    for found in ["contacts", "violations", "coverage"] {
+        assert_eq!(object.data["status"][found], Value::Null, "{}", object.data["status"]);
+    }
+    for namespace in namespaces {
+        is_gone(&stand.reports_in(namespace), &stand.report(policy)).await;
+    }
+    is_gone(&stand.cluster_reports(), &stand.report(policy)).await;
+}
+
+/// The definition is one of a later version that knows another word; the apiserver takes no policy
+/// that its own operator could not follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_found_goes_when_it_cannot_be_followed_any_more_and_comes_again_with_it() {
+    let own = Own::new(stand::another_cluster().await);
+    let cluster = own.cluster();
+    install(cluster).await;
+    stand::take_any_enforcement(cluster).await;
+    let operator = start(cluster);
+    let stand = Stand::on(cluster, Options::default()).await;
+    stand.apply_directory(json!({ "pollInterval": "1h" })).await;
+    let elsewhere = cluster.namespace("elsewhere").await.unwrap();
+    stand.settled_in(&stand.namespace, "Zhouyu").await;
+    stand.settled_in(&elsewhere, "Xiaoqiao").await;
+    let spec = |enforcement: &str| {
+        json!({ "enforcement": enforcement, "contact": { "phoneNumber": "Required" },
+            "coverage": [{ "name": "faults", "minContacts": 1, "messageTypes": ["FaultMessage"] }] })
+    };
+    let namespaces = [&*stand.namespace, &*elsewhere];
+    let all_are_told = async |enforcement: &str, violations: Value| {
+        stand.apply_policy("phones", spec(enforcement)).await;
+        let name = stand.report("phones");
+        for namespace in namespaces {
+            counts(&stand.reports_in(namespace), &name, violations.clone()).await;
+        }
+        counts(&stand.cluster_reports(), &name, summary(1, 0, 0, 0)).await;
+    };
+    all_are_told("Deny", summary(0, 1, 0, 0)).await;
+    let is_accepted = || async {
+        let mut later = json!({ "match": { "directories": [stand.directory] } });
+        stand::merge(&mut later, spec("Punish"));
+        let later = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+            "kind": "ContactPolicy", "metadata": { "name": stand.policy("phones") },
+            "spec": later });
+        stand::apply(&stand.policies(), &later).await.map_err(|error| error.to_string())
+    };
+    cluster::wait_for(PATIENCE, "the schema is taken in", is_accepted).await.unwrap();
+    says_nothing_any_more(&stand, "phones", namespaces).await;
+    let mark = cluster.audit().mark().unwrap();
+    stand.ask_policy("phones", "look").await;
+    stand.ask_policy("phones", "and again").await;
+    assert_eq!(writes(cluster, mark), [], "it is done once");
+
+    // It can be followed again.
+    all_are_told("Warn", summary(0, 0, 1, 0)).await;
+
+    // It cannot be followed while nobody works.
+    operator.abort();
+    let _ = operator.await;
+    stand.apply_policy("phones", spec("Punish")).await;
+    let operator = start(cluster);
+    says_nothing_any_more(&stand, "phones", namespaces).await;
     operator.abort();
     let _ = operator.await;
 }

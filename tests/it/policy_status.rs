@@ -4,9 +4,8 @@ use cluster::By;
 use directory_simulator::{Click, Fault, FaultKind, Options, Tree};
 use kube::Api;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::core::ApiResource;
-use message_contact_operator::api::CustomResourceDefinition;
 use serde_json::{Value, json};
 
 use crate::many::operator_client;
@@ -334,13 +333,7 @@ async fn a_policy_at_rest_is_not_written_and_a_restart_takes_nothing_back() {
 async fn a_policy_that_cannot_be_followed_says_so_and_demands_nothing() {
     let own = Own::new(stand::another_cluster().await);
     let cluster = own.cluster();
-    let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
-    let spec =
-        "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";
-    let patch = json!([{ "op": "remove", "path": spec }]);
-    let patch = Patch::<()>::Json(serde_json::from_value(patch).unwrap());
-    let crd = "contactpolicies.message-contacts.dev";
-    crds.patch(crd, &PatchParams::default(), &patch).await.unwrap();
+    stand::take_any_enforcement(cluster).await;
     let clock = message_contact_operator::clock::Clock::system();
     let operator = tokio::spawn(stand::run_operator(operator_client(cluster), clock));
     let stand = Stand::on(cluster, Options::default()).await;

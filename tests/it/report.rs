@@ -222,3 +222,57 @@ async fn without_the_right_to_list_accounts_it_says_so_and_goes_on() {
         report["coverage"].as_array().unwrap().iter().map(|it| &it["label"]).collect();
     assert!(labels.contains(&&json!("bound to fd-sim0000001")), "{labels:?}");
 }
+
+/// What clears the screen, writes over a line, and turns the direction of what follows.
+const HOSTILE: &str = "odd\u{1b}[2J\r\u{9b}1A\u{202e}\nend";
+
+/// Nothing but what this program writes moves the cursor of whoever reads its output, beside tables
+/// as well.
+#[track_caller]
+fn moves_no_cursor(command: &str, text: &str) {
+    let is_odd = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
+    let odd: Vec<_> = text.chars().filter(is_odd).collect();
+    assert!(odd.is_empty(), "{command}: {text:?}");
+    // Nor does it begin a line of its own.
+    assert!(!text.lines().any(|line| line.starts_with("end")), "{command}: {text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_wrote_moves_no_cursor() {
+    let simulator = simulator().await;
+    simulator.insert_contact(NewContact::new(HOSTILE, "odd@example.com"));
+    let endpoint = simulator.endpoint();
+    let demands = json!({ "contact": { "phoneNumber": "Required" },
+        "match": { "namespaceSelector": { "matchLabels": { "a": "b" } } } });
+    let everywhere = json!({ "contact": { "phoneNumber": "Required" },
+        "coverage": [{ "name": "odd", "messageTypes": ["BillMessage"], "minContacts": 99 }] });
+    let contact = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+        "kind": "MessageContact", "metadata": { "name": HOSTILE, "namespace": HOSTILE },
+        "spec": { "name": HOSTILE, "title": "Other", "emailAddress": "odd@example.com",
+            "messageTypes": ["BillMessage"] } });
+    let policies = [policy(HOSTILE, demands), policy(&format!("2{HOSTILE}"), everywhere)];
+    let contact = manifests(&[&policies[..], &[contact]].concat());
+    let policies = manifests(&policies);
+    for (command, file, form, shown) in [
+        ("report", &policies, "table", "Policies"),
+        ("report", &contact, "table", "note: "),
+        ("plan", &contact, "table", "Plan: "),
+        ("plan", &contact, "markdown", "Plan: "),
+    ] {
+        let arguments = [command, "-f", file, "--endpoint", &endpoint, "--output", form];
+        let ended = run(&simulator, &arguments).await;
+        assert!(ended.out.contains(shown), "{command}: {} {}", ended.out, ended.errors);
+        assert!(ended.out.contains("odd"), "{command}: {}", ended.out);
+        moves_no_cursor(command, &(ended.out + &ended.errors));
+    }
+    for arguments in [
+        &["export", "--endpoint", &endpoint][..],
+        &["doctor", "--no-cluster", "--endpoint", &endpoint],
+        &["report", "--endpoint", &endpoint],
+        &["validate", "-f", &contact],
+        &["report", "-f", "there-is-no-\u{1b}[2J"],
+    ] {
+        let ended = run(&simulator, arguments).await;
+        moves_no_cursor(arguments[0], &(ended.out + &ended.errors));
+    }
+}

@@ -17,7 +17,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt};
-use message_contact_operator::api::{self, ContactPolicy, MessageContact, ResourceDirectory};
+use message_contact_operator::api::{
+    self, ContactPolicy, CustomResourceDefinition, MessageContact, ResourceDirectory,
+};
 use message_contact_operator::clock::Clock;
 use message_contact_operator::controller::{self, Environment, Readiness};
 use message_contact_operator::lease::Leadership;
@@ -84,6 +86,18 @@ pub async fn another_cluster() -> Cluster {
     let cluster = Cluster::start(cluster::Options::default()).await.unwrap();
     prepare(&cluster).await;
     cluster
+}
+
+/// Makes the definition of policies one of a later version, which knows other words of `enforcement`:
+/// with that of this version no policy is stored that cannot be followed.
+pub async fn take_any_enforcement(cluster: &Cluster) {
+    let words =
+        "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";
+    let patch = serde_json::from_value(json!([{ "op": "remove", "path": words }])).unwrap();
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client());
+    let policies = "contactpolicies.message-contacts.dev";
+    let patch = Patch::<()>::Json(patch);
+    definitions.patch(policies, &PatchParams::default(), &patch).await.unwrap();
 }
 
 /// Puts our definitions, the rules of admission and the operator's namespace into a cluster.

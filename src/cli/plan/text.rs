@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::terminal::{self, DOUBT, FINE, Paint, WRONG};
+use super::super::terminal::{self, DOUBT, FINE, Paint, WRONG, printable};
 use super::report::{Action, Call, Contact, Directory, Encrypted, Field, Policy, Report, Summary};
 
 /// Names of unmanaged contacts that are shown; the rest is counted.
@@ -28,7 +28,7 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
         out.push('\n');
     }
     for note in &report.notes {
-        let _ = writeln!(out, "note: {note}");
+        let _ = writeln!(out, "note: {}", printable(note));
     }
     let colour = match report.result {
         super::report::Result::NoChanges => FINE,
@@ -84,7 +84,7 @@ fn mark(action: Action) -> char {
 pub(super) fn title(contact: &Contact) -> String {
     let Contact { namespace, name, called, file, line, action, .. } = contact;
     let (mark, word) = (mark(*action), word(*action));
-    format!("{mark} {word}: {namespace}/{name} ({called}) {file}:{line}")
+    printable(&format!("{mark} {word}: {namespace}/{name} ({called}) {file}:{line}"))
 }
 
 /// All that is to be known of it, a line each, with a line break behind each.
@@ -120,13 +120,14 @@ pub(super) fn details(contact: &Contact) -> String {
         let _ = writeln!(out, "    not before the ResourceDirectory `{directory}` is resumed");
     }
     if let (Some(reason), Some(message)) = (contact.reason, &contact.message) {
-        let _ = writeln!(out, "    {reason}: {message}");
+        let _ = writeln!(out, "    {reason}: {}", printable(message));
     }
     // What is denied has been said as the reason.
     let milder = contact.violations.iter().filter(|it| it.enforcement != "Deny");
     for violation in milder {
         let super::report::Violation { policy, enforcement, message, .. } = violation;
-        let _ = writeln!(out, "    ContactPolicy `{policy}` ({enforcement}): {message}");
+        let line = format!("ContactPolicy `{policy}` ({enforcement}): {message}");
+        let _ = writeln!(out, "    {}", printable(&line));
     }
     out
 }
@@ -134,10 +135,10 @@ pub(super) fn details(contact: &Contact) -> String {
 fn field_text(field: &Field) -> String {
     let or_nothing = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let Field { name, before, after } = field;
-    match before {
+    printable(&match before {
         Some(before) => format!("{name}: {} -> {}", or_nothing(before), or_nothing(after)),
         None => format!("{name}: {after}"),
-    }
+    })
 }
 
 /// How much is known of a directory.
@@ -157,7 +158,7 @@ pub(super) fn heading(directory: &Directory) -> String {
              what is done then",
         );
     }
-    text
+    printable(&text)
 }
 
 /// What is said of a ResourceDirectory that only the target branch has.
@@ -203,9 +204,9 @@ fn policy_text(policy: &Policy, paint: Paint) -> String {
 pub(super) fn policy_line(policy: &Policy) -> String {
     let Policy { name, enforcement, compliant, reason, message, error, .. } = policy;
     let error = if *error { " (this held before)" } else { "" };
-    format!(
+    printable(&format!(
         "ContactPolicy {name} ({enforcement}): Compliant={compliant} {reason}: {message}{error}"
-    )
+    ))
 }
 
 /// The last line.

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use super::{Cell, Judged, Level, Report, Row};
-use crate::cli::terminal::{DOUBT, FINE, Paint, WRONG, table};
+use crate::cli::terminal::{DOUBT, FINE, Paint, WRONG, printable, table};
 use crate::domain::contact::MessageType;
 
-/// The whole report. Nothing in it is told by colour alone.
+/// The whole report. Nothing in it is told by colour alone, and what others wrote moves no cursor:
+/// `table` sees to its cells, and each line beside a table to itself.
 pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     let Report { directory, directory_id, looked_at, summary, .. } = report;
     let title = format!("Who hears of what in {directory_id} (ResourceDirectory `{directory}`)");
-    let _ = writeln!(out, "{}", paint.bold(&title));
+    let _ = writeln!(out, "{}", paint.bold(&printable(&title)));
     let _ = writeln!(
         out,
         "{looked_at}: {} contacts, {} verified, {} gaps{}",
@@ -29,7 +30,7 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     heading("Contacts", paint, &mut out);
     contacts(report, paint, &mut out);
     for note in &report.notes {
-        let _ = writeln!(out, "\nnote: {note}");
+        let _ = writeln!(out, "\nnote: {}", printable(note));
     }
     out
 }
@@ -76,17 +77,20 @@ fn judged(policy: &Judged, paint: Paint, out: &mut String) {
         _ => format!("{DOUBT} not known"),
     };
     let word = paint.marks(&word);
-    let _ = writeln!(out, "{} ({}): {word}: {}", policy.name, policy.enforcement, policy.message);
+    let Judged { name, enforcement, message, .. } = policy;
+    let [name, message] = [name, message].map(|text| printable(text));
+    let _ = writeln!(out, "{name} ({enforcement}): {word}: {message}");
     for demand in policy.coverage.iter().filter(|demand| !demand.satisfied) {
         let within = demand.member.as_ref().map_or(String::new(), |id| format!(" in {id}"));
-        let _ = writeln!(
-            out,
-            "  {}: {} of {} {} hear of {}{within}",
+        let line = format!(
+            "{}: {} of {} {} hear of {}{within}",
             demand.rule, demand.actual, demand.required, demand.counted, demand.message_type
         );
+        let _ = writeln!(out, "  {}", printable(&line));
     }
     for violation in &policy.violations {
-        let _ = writeln!(out, "  {}: {}", shown(&violation.contact), violation.message);
+        let message = printable(&violation.message);
+        let _ = writeln!(out, "  {}: {message}", shown(&violation.contact));
     }
 }
 

@@ -13,6 +13,7 @@ use kube::core::cel::{CompiledSchema, ErrorKind, compile_schema, validate_compil
 use serde_json::{Map, Value};
 
 use super::manifests::{self, Manifest, Place};
+use super::terminal::printable_lines;
 use crate::api;
 use crate::api::names::{is_label_value, is_object_name, is_qualified_name};
 
@@ -135,14 +136,14 @@ pub fn run(paths: &[PathBuf], input: &mut dyn Read, out: &mut dyn Write) -> io::
             }
             Err(unreadable) => {
                 summary.unreadable += 1;
-                writeln!(out, "{unreadable}")?;
+                writeln!(out, "{}", printable_lines(&unreadable.to_string()))?;
                 continue;
             }
         };
         summary.checked += 1;
         summary.refused += usize::from(!refusals.is_empty());
         for refusal in refusals {
-            writeln!(out, "{refusal}")?;
+            writeln!(out, "{}", printable_lines(&refusal))?;
         }
     }
     let Summary { checked, refused, ignored, unreadable } = summary;

@@ -400,3 +400,55 @@ fn what_only_the_prometheus_operator_knows_can_be_left_out_where_it_is_not() {
     assert_eq!(count(&[&asked[..], &skip].concat()), 0);
     assert_eq!(count(&[&asked[..], &skip, &there].concat()), 2);
 }
+
+/// Where the repository is shown, as people write it, with and without a slash at the end.
+const SHOWN_AT: &str = "https://git.example.com/platform/message-contact-operator/blob/v0.1.0";
+
+#[test]
+fn an_alert_links_to_its_runbook_where_it_is_known_where_that_is_shown() {
+    let on = "metrics.prometheusRule.enabled=true";
+    let annotations = |helm: &Helm, base: &str| -> Vec<Value> {
+        let base = format!("metrics.prometheusRule.runbookUrlBase={base}");
+        let all = objects(&helm.renders("message-contacts", &["--set", on, "--set", &base]));
+        let rule = all.iter().find(|it| kind(it) == "PrometheusRule").unwrap();
+        let alerts = rule["spec"]["groups"][0]["rules"].as_array().unwrap();
+        alerts.iter().map(|alert| alert["annotations"].clone()).collect()
+    };
+    let page = fs::read_to_string(root().join("docs/alerts.md")).unwrap().to_lowercase();
+    for helm in HELMS.map(Helm::offline) {
+        let linked = annotations(&helm, SHOWN_AT);
+        assert!(linked.len() >= 8, "{}", linked.len());
+        for of_one in &linked {
+            let link = of_one["runbook_url"].as_str().unwrap();
+            let place = link.strip_prefix(SHOWN_AT).unwrap();
+            let anchor = place.strip_prefix("/docs/alerts.md#").unwrap();
+            assert!(page.contains(&format!("\n## {anchor}\n")), "{link}");
+            assert!(of_one.get("runbook").is_none(), "{of_one}");
+        }
+        assert_eq!(annotations(&helm, &format!("{SHOWN_AT}/")), linked);
+        for of_one in annotations(&helm, "") {
+            assert!(of_one.get("runbook_url").is_none(), "nobody can click on a path: {of_one}");
+            assert!(of_one["runbook"].as_str().unwrap().starts_with("docs/alerts.md#"));
+        }
+        // What is no address, and what would end the text of the annotation.
+        for wrong in ["docs", "git.example.com/platform", "https://git.example.com/a b", "https://"]
+        {
+            let base = format!("metrics.prometheusRule.runbookUrlBase={wrong}");
+            let chart = chart().to_str().unwrap();
+            let values = ["--set", on, "--set", &base];
+            let said = helm.refuses(&[&template(chart, "message-contacts")[..], &values].concat());
+            assert!(said.contains("runbookUrlBase"), "{wrong}: {said}");
+        }
+    }
+}
+
+/// Whoever gives the repository an address is told that the alerts can link to it.
+#[test]
+fn runbooks_are_looked_for_in_the_repository_that_the_program_names() {
+    let values: Value =
+        serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap();
+    let base = values["metrics"]["prometheusRule"]["runbookUrlBase"].as_str().unwrap();
+    let repository = env!("CARGO_PKG_REPOSITORY");
+    assert_eq!(base.is_empty(), repository.is_empty(), "{base}: {repository}");
+    assert!(base.starts_with(repository), "{base}: {repository}");
+}

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::install::{empty_cluster, install, kubeconfig_of};
 use super::{Helm, RELEASE, chart, kind, name, objects};
+use crate::policy_reports::{counts, summary};
 use crate::process::Operator;
 use crate::stand::{OPERATOR_NAMESPACE, Stand, message_of};
 
@@ -61,8 +62,14 @@ fn granted(all: &[Value], account: &str) -> BTreeSet<Right> {
     rights
 }
 
-/// Whether a right allows that request.
-fn allows(right: &Right, event: &cluster::AuditEvent) -> bool {
+/// The verbs that a request needs: who creates an object by applying it needs two.
+fn verbs(event: &cluster::AuditEvent) -> Vec<&str> {
+    let creates = event.verb == "patch" && event.code == 201;
+    std::iter::once(&*event.verb).chain(creates.then_some("create")).collect()
+}
+
+/// Whether a right gives that request one of the verbs that it needs.
+fn allows(right: &Right, event: &cluster::AuditEvent, needed: &str) -> bool {
     let (namespace, what, verb, name) = right;
     let subresource = match event.subresource.as_str() {
         "" => event.resource.clone(),
@@ -70,7 +77,7 @@ fn allows(right: &Right, event: &cluster::AuditEvent) -> bool {
     };
     namespace.as_ref().is_none_or(|namespace| *namespace == event.namespace)
         && *what == format!("{subresource}.{}", event.group)
-        && *verb == event.verb
+        && *verb == needed
         && name.as_ref().is_none_or(|name| *name == event.name)
 }
 
@@ -83,7 +90,9 @@ async fn walk(stand: &Stand, user: &str) {
     stand.directory_becomes("Ready", "Connected").await;
     let coverage = json!([{ "name": "heard", "messageTypes": ["SecurityMessage"],
         "minContacts": 1 }]);
-    stand.apply_policy("heard", json!({ "enforcement": "Warn", "coverage": coverage })).await;
+    let demands = json!({ "enforcement": "Warn", "coverage": coverage,
+        "contact": { "phoneNumber": "Required" } });
+    stand.apply_policy("heard", demands).await;
     // Created, and its owner is asked.
     stand.apply("asked", "Kongzi", json!({ "verification": null, "readyWhen": null })).await;
     stand.cloud("a mail", |it| (!it.outbox().is_empty()).then_some(())).await;
@@ -106,6 +115,13 @@ async fn walk(stand: &Stand, user: &str) {
     })
     .await;
     meets_a_conflict(stand, user).await;
+    // Its reports: written, changed, and deleted when they have nothing to say.
+    let (reports, of_all, report) =
+        (stand.reports_in(&stand.namespace), stand.cluster_reports(), stand.report("heard"));
+    counts(&reports, &report, summary(0, 0, 2, 0)).await;
+    counts(&of_all, &report, summary(1, 0, 0, 0)).await;
+    stand.apply_policy("heard", json!({ "contact": { "phoneNumber": "Required" } })).await;
+    crate::stand::is_gone(&of_all, &report).await;
     // The directory is deleted, and waits for its contacts.
     let directory = stand.ask_directory().await;
     assert_eq!(message_of(&directory, "Ready"), "the directory answers");
@@ -115,6 +131,7 @@ async fn walk(stand: &Stand, user: &str) {
         stand.delete(object).await;
         stand.is_gone(object).await;
     }
+    crate::stand::is_gone(&reports, &report).await;
     stand.directory_is_gone().await;
 }
 
@@ -176,10 +193,19 @@ async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, fla
     let mut values = values(&stand);
     values.push(format!("contactSecrets.namespaces[0].namespace={}", stand.namespace));
     values.push("contactSecrets.namespaces[0].names={security-desk}".to_owned());
+    values.push("openReports.enabled=true".to_owned());
     let set: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
+    crate::policy_reports::install(cluster).await;
     install(&helm, chart().to_str().unwrap(), &set);
-    let all = objects(&helm.renders(OPERATOR_NAMESPACE, &set));
-    let granted = granted(&all, RELEASE);
+    let granted_with =
+        |values: &[&str]| granted(&objects(&helm.renders(OPERATOR_NAMESPACE, values)), RELEASE);
+    let granted = granted_with(&set);
+    let of_reports = |(_, what, ..): &&Right| what.ends_with(".openreports.io");
+    assert_eq!(granted.iter().filter(of_reports).count(), 8, "{granted:#?}");
+    // Who does not want reports grants all but these.
+    let others: BTreeSet<_> = granted.iter().filter(|it| !of_reports(it)).cloned().collect();
+    let off = [&set[..], &["--set", "openReports.enabled=false"]].concat();
+    assert_eq!(granted_with(&off), others);
 
     let mark = cluster.audit().mark().unwrap();
     let flags: Vec<_> =
@@ -193,11 +219,18 @@ async fn granted_is_used(mode: &str, values: impl Fn(&Stand) -> Vec<String>, fla
 
     let mut events = cluster.audit().since(mark).unwrap();
     events.retain(|event| event.is_by(By::User(&user)) && !event.resource.is_empty());
+    let is_used = |right: &Right, event: &cluster::AuditEvent| {
+        verbs(event).into_iter().any(|verb| allows(right, event, verb))
+    };
     let unused: Vec<_> =
-        granted.iter().filter(|right| !events.iter().any(|event| allows(right, event))).collect();
+        granted.iter().filter(|right| !events.iter().any(|event| is_used(right, event))).collect();
+    let is_granted = |event: &cluster::AuditEvent| {
+        let is_given = |verb| granted.iter().any(|right| allows(right, event, verb));
+        event.code != 403 && verbs(event).into_iter().all(is_given)
+    };
     let not_granted: BTreeSet<_> = events
         .iter()
-        .filter(|event| event.code == 403 || !granted.iter().any(|right| allows(right, event)))
+        .filter(|event| !is_granted(event))
         .map(|event| format!("{} {} {}: {}", event.verb, event.resource, event.name, event.code))
         .collect();
     println!(

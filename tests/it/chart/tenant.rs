@@ -5,11 +5,14 @@ use directory_simulator::Options;
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
+use message_contact_operator::api::MessageContact;
 use serde_json::{Value, json};
 
 use super::{Helm, kind, name, objects};
 use crate::policy_admission::{Answer, send};
 use crate::stand::{self, OPERATOR_NAMESPACE, Stand};
+use crate::values_from_secrets::mail_from;
+use crate::watch_namespace::grant_in;
 
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
@@ -461,4 +464,37 @@ async fn a_tenant_reads_and_changes_nothing_outside_of_his_namespace() {
     tenant.tells_nothing("what he sees", &seen);
     assert!(!seen.contains(&tenant.neighbour), "{seen}");
     let _: &Api<DynamicObject> = &neighbours;
+}
+
+/// Kubernetes' own role `view` gets the same rights, which a controller manager would fill in.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_view_contacts_sees_what_stands_in_specs_and_nothing_from_secrets() {
+    let stand = Stand::new().await;
+    let helm = tokio::task::block_in_place(|| Helm::offline("helm4"));
+    let all = objects(&helm.renders(OPERATOR_NAMESPACE, &[]));
+    let is_view = |it: &&Value| kind(it) == "ClusterRole" && name(it).ends_with("-view");
+    let role = all.iter().find(is_view).unwrap();
+    let to_view = "rbac.authorization.k8s.io/aggregate-to-view";
+    assert_eq!(role["metadata"]["labels"][to_view], "true");
+    let user = format!("viewer-of-{}", stand.namespace);
+    grant_in(&stand.client, &stand.namespace, &user, &role["rules"]).await;
+    stand.apply_directory(json!({})).await;
+    stand.settled("open", "Offen", json!({ "emailAddress": "seen@example.com" })).await;
+    stand.put("mailboxes", json!({ "mail": "unseen@example.com" })).await;
+    stand.settled("hidden", "Versteckt", mail_from("mailboxes")).await;
+
+    let viewer = stand.cluster.client_as(&user, &["system:authenticated"]);
+    let kind = ApiResource::erase::<MessageContact>(&());
+    let contacts: Api<DynamicObject> =
+        Api::namespaced_with(viewer.clone(), &stand.namespace, &kind);
+    let read = |object: &'static str| {
+        let contacts = contacts.clone();
+        async move { contacts.get(object).await.unwrap().data.to_string() }
+    };
+    let (open, hidden) = (read("open").await, read("hidden").await);
+    assert!(open.contains("\"seen@example.com\""), "{open}");
+    assert!(!hidden.contains("unseen@example.com"), "{hidden}");
+    assert!(hidden.contains("u***@example.com"), "{hidden}");
+    let secret = format!("/api/v1/namespaces/{}/secrets/mailboxes", stand.namespace);
+    assert_eq!(send(&viewer, "GET", &secret, JSON, &Value::Null).await.code, 403);
 }
