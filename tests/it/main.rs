@@ -39,6 +39,7 @@ mod export;
 mod first_ten_minutes;
 mod gitops_actions;
 mod gitops_apply;
+mod gitops_flux_full;
 mod gitops_health;
 mod gitops_helm;
 mod gitops_sample;

@@ -245,19 +245,25 @@ async fn what_others_wrote_moves_no_cursor() {
     let demands = json!({ "contact": { "phoneNumber": "Required" },
         "match": { "namespaceSelector": { "matchLabels": { "a": "b" } } } });
     let everywhere = json!({ "contact": { "phoneNumber": "Required" },
-        "coverage": [{ "name": "odd", "messageTypes": ["BillMessage"], "minContacts": 99 }] });
+        "coverage": [{ "name": "odd", "messageTypes": ["AccountExpenses"], "minContacts": 99 }] });
     let contact = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
         "kind": "MessageContact", "metadata": { "name": HOSTILE, "namespace": HOSTILE },
         "spec": { "name": HOSTILE, "title": "Other", "emailAddress": "odd@example.com",
-            "messageTypes": ["BillMessage"] } });
+            "messageTypes": ["AccountExpenses"] } });
     let policies = [policy(HOSTILE, demands), policy(&format!("2{HOSTILE}"), everywhere)];
+    // `plan` reads only names that an apiserver would take; those in the cloud are as they are.
+    let plain = json!({ "apiVersion": "message-contacts.dev/v1alpha1",
+        "kind": "MessageContact", "metadata": { "name": "plain", "namespace": "plain" },
+        "spec": { "name": "Plain", "title": "Other", "emailAddress": "plain@example.com",
+            "messageTypes": ["AccountExpenses"] } });
+    let plain = manifests(&[plain]);
     let contact = manifests(&[&policies[..], &[contact]].concat());
     let policies = manifests(&policies);
     for (command, file, form, shown) in [
         ("report", &policies, "table", "Policies"),
         ("report", &contact, "table", "note: "),
-        ("plan", &contact, "table", "Plan: "),
-        ("plan", &contact, "markdown", "Plan: "),
+        ("plan", &plain, "table", "Plan: "),
+        ("plan", &plain, "markdown", "Plan: "),
     ] {
         let arguments = [command, "-f", file, "--endpoint", &endpoint, "--output", form];
         let ended = run(&simulator, &arguments).await;

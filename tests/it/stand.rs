@@ -38,8 +38,9 @@ pub const OPERATOR_NAMESPACE: &str = "message-contacts";
 /// fixed when it starts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// So many of them belong to one process.
-const PORTS_EACH: u16 = 800;
+/// So many of them belong to one process. None is used twice: the `ResourceDirectory` of a story that
+/// has ended still stands, and its operator would go on with it in the next one's cloud.
+const PORTS_EACH: u16 = 2000;
 
 /// The ports of this process, which it never gives back: the operator of another one still asks at
 /// those where that one's stories have ended, with the same keys, and would work in our directories.
@@ -187,19 +188,19 @@ pub async fn simulator(options: Options) -> Simulator {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let mut options = options;
     let ports = ports();
-    for _ in ports.clone() {
+    loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = ports.start + number;
+        assert!(ports.contains(&port), "the stories need more ports: raise PORTS_EACH");
         if options.tree == Tree::default() {
             // Contacts of two directories may have the same id, two directories never.
             options.tree.directory_id = format!("rd-story{number}");
         }
-        let port = ports.start + number % (PORTS_EACH - 1);
         let listen = SocketAddr::from(([127, 0, 0, 1], port));
         if let Ok(simulator) = Simulator::start(Options { listen, ..options.clone() }).await {
             return simulator;
         }
     }
-    panic!("no port is free for a simulator")
 }
 
 /// A story's own simulator, directory and namespace.

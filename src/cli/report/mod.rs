@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::cloud::{self, Listing, Target};
 use super::manifests;
-use super::terminal::{Line, Paint, notice};
+use super::terminal::{Line, Paint, notice, printable};
 use crate::api::{self, ContactPolicySpec, MessageContactSpec, parse};
 use crate::clock::Clock;
 use crate::domain::call;
@@ -105,6 +105,7 @@ impl Given {
             match object["kind"].as_str() {
                 Some("ContactPolicy") if ours => {
                     let name = metadata("name");
+                    let name = printable(&name);
                     let wrong = || anyhow!("ContactPolicy `{name}`: check it with `validate`");
                     let spec: ContactPolicySpec =
                         serde_json::from_value(object["spec"].clone()).map_err(|_| wrong())?;

@@ -76,6 +76,12 @@ const TOOLS: &[Tool] = &[
         made: Made::Go("sigs.k8s.io/kustomize/kustomize/v5"),
     },
     Tool {
+        name: "kustomize-controller",
+        pins: include_str!("../../tools/kustomize-controller/go.mod"),
+        module: "github.com/fluxcd/kustomize-controller",
+        made: Made::Go("github.com/fluxcd/kustomize-controller"),
+    },
+    Tool {
         name: "health",
         pins: include_str!("../../tools/health/go.mod"),
         module: "github.com/fluxcd/cli-utils",
