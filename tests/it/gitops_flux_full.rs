@@ -137,18 +137,17 @@ fn api(stand: &Stand, group: &str, kind: &str, plural: &str) -> Api<DynamicObjec
     Api::namespaced_with(stand.client.clone(), &stand.namespace, &resource)
 }
 
-/// Puts Flux's definitions into the cluster, as the modules bring them.
+/// Puts Flux's definitions into the cluster, as the modules bring them: those of sources that are not
+/// used as well, for which the controller waits.
 async fn install(cluster: &Cluster) {
-    let definitions = [
-        (FLUX, "kustomize.toolkit.fluxcd.io_kustomizations.yaml"),
-        ("source-controller", "source.toolkit.fluxcd.io_gitrepositories.yaml"),
-    ];
-    for (tool, file) in definitions {
+    for tool in [FLUX, "source-controller"] {
         let module = format!("github.com/fluxcd/{tool}");
         let folder = cluster::files_of_module(tool, &module, "config/crd/bases").await.unwrap();
-        let text = fs::read_to_string(folder.join(file)).unwrap();
-        let definition: Value = serde_saphyr::from_str(&text).unwrap();
-        cluster.apply_crds(&[serde_json::from_value(definition).unwrap()]).await.unwrap();
+        for file in fs::read_dir(folder).unwrap() {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let definition: Value = serde_saphyr::from_str(&text).unwrap();
+            cluster.apply_crds(&[serde_json::from_value(definition).unwrap()]).await.unwrap();
+        }
     }
 }
 

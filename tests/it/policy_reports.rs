@@ -74,7 +74,7 @@ impl Stand {
     }
 
     /// Waits until a policy was looked at because somebody asked for it.
-    async fn ask_policy(&self, policy: &str, text: &str) {
+    pub async fn ask_policy(&self, policy: &str, text: &str) {
         let (api, name) = (self.policies(), self.policy(policy));
         stand::request(&api, &name, text).await;
         let handled =
