@@ -354,7 +354,10 @@ async fn story() {
     flux.is_ready(&revision).await;
     stand.becomes("desk", "Ready", "InSync").await;
     stand
-        .directory_sees("it has counted", |it| it.data["status"]["contacts"]["managed"] == json!(1))
+        .directory_sees("the click is counted", |it| {
+            let contacts = &it.data["status"]["contacts"];
+            (&contacts["managed"], &contacts["verified"]) == (&json!(1), &json!(2))
+        })
         .await;
     flux.reconcile("before the rest", &revision).await;
 

@@ -1,6 +1,7 @@
-// The definition of GitRepository, as the story with Flux installs it: a file of this module, of
+// The definitions of Flux's sources, as the story with Flux installs them: files of this module, of
 // which nothing is built or linked.
-// To move to another release: `go get github.com/fluxcd/source-controller@VERSION`.
+// To move to another release: `go mod edit -require=github.com/fluxcd/source-controller@VERSION`, then
+// `go mod download github.com/fluxcd/source-controller`.
 module tools.test/source-controller
 
 go 1.26.0
