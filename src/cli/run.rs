@@ -231,12 +231,20 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         // Fails only after the controllers have ended.
         let _ = stop.send(());
         let ended = tokio::select! {
-            ended = &mut leading => return ended,
+            ended = &mut leading => {
+                let _ = tokio::time::timeout(LOST_WITHIN, controllers.join_next()).await;
+                return ended;
+            }
             ended = tokio::time::timeout(STOP_WITHIN, controllers.join_next()) => ended,
         };
-        if ended.is_err() {
-            tracing::warn!("something was still under way after {STOP_WITHIN:?}");
-            return Ok(());
+        match ended {
+            Ok(Some(Ok(()))) => {}
+            // Whatever they had under way may still be: the lease ends by itself.
+            Ok(_) => anyhow::bail!("the controllers broke off"),
+            Err(_) => {
+                tracing::warn!("something was still under way after {STOP_WITHIN:?}");
+                return Ok(());
+            }
         }
     }
     if let Some(office) = office {
