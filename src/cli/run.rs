@@ -39,10 +39,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(17);
 /// Longest time in which a leader has the key of the hashes: one that cannot work does not lead.
 const HASH_KEY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Longest time from the loss of the lease until the controllers are given up. A call that is under
-/// way then ends before the lease would have.
-const LOST_WITHIN: Duration = Duration::from_secs(5);
-
 /// Longest time for what blocks a thread after that.
 const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -176,6 +172,8 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         }
     };
     let namespace = options.namespace.clone();
+    // What is under way when the lease is lost ends before the lease would have.
+    let lost_within = options.lease_duration.saturating_sub(options.renew_deadline);
     let mut office = options.leader_election.then(|| Office::new(&client, &namespace, terms));
     let mut environment = Environment::new(options.namespace, options.allow_endpoint, |name| {
         super::environment(name)
@@ -223,7 +221,7 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
             ended = &mut leading => {
                 // Nothing begins any more; what is under way ends with its traces.
                 let _ = stop.send(());
-                let _ = tokio::time::timeout(LOST_WITHIN, controllers.join_next()).await;
+                let _ = tokio::time::timeout(lost_within, controllers.join_next()).await;
                 return ended;
             }
             _ = controllers.join_next() => anyhow::bail!("the controllers ended by themselves"),
@@ -232,7 +230,7 @@ async fn serve(options: Options, terms: Terms) -> anyhow::Result<()> {
         let _ = stop.send(());
         let ended = tokio::select! {
             ended = &mut leading => {
-                let _ = tokio::time::timeout(LOST_WITHIN, controllers.join_next()).await;
+                let _ = tokio::time::timeout(lost_within, controllers.join_next()).await;
                 return ended;
             }
             ended = tokio::time::timeout(STOP_WITHIN, controllers.join_next()) => ended,
